@@ -1,0 +1,1 @@
+//! The bloom filter of existence filters.

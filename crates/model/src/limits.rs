@@ -1,0 +1,1 @@
+//! Every number that the protocol promises, in one place.

@@ -1,0 +1,21 @@
+//! What can go wrong with a store, by what the caller must do.
+
+/// Errors of a store.
+#[derive(Debug, thiserror::Error, Clone)]
+pub enum Error {
+    /// Try again later; nothing is known to be wrong with the data.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The bytes are damaged; the text names the file where the engine can tell. Stop and repair.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+    /// A flush failed earlier; reopen and recover.
+    #[error("the store takes no more writes since a flush failed: {0}")]
+    Poisoned(String),
+    /// Another process holds the folder.
+    #[error("{0}")]
+    Locked(String),
+    /// The handle was closed.
+    #[error("the store is closed")]
+    Closed,
+}
