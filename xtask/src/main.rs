@@ -1,1 +1,44 @@
-fn main() {}
+//! The project's own tool: `cargo xtask COMMAND` instead of shell scripts.
+//!
+//! Each command installs or names what it needs before it starts, and says so.
+
+mod build;
+mod ci;
+mod conformance;
+mod prepare;
+mod run;
+mod tidy;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  run [ARGS]      build in release and start the server; ARGS go to `watchfire serve`
+  ci              everything that must pass: format, clippy, tidy, tests, conformance
+  tidy            the walls between crates and modules, and the house rules of style
+  conformance [FILE...]
+                  the published SDKs against the built server (all suites, or some)
+  differential    by hand: the same requests to a server and to the official emulator
+  bench [ARGS]    by hand: start-up, commits and notifications, measured
+";
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next();
+    let rest: Vec<String> = arguments.collect();
+    match command.as_deref() {
+        Some("run") => run::run(&rest),
+        Some("ci") => ci::ci(),
+        Some("tidy") => tidy::tidy(&build::root()?),
+        Some("conformance") => conformance::conformance(&rest),
+        Some("differential") => conformance::differential(&rest),
+        Some("bench") => run::bench(&rest),
+        Some("help" | "--help" | "-h") => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        Some(other) => bail!("no command named {other:?}\n\n{USAGE}"),
+        None => bail!("a command is missing\n\n{USAGE}"),
+    }
+}

@@ -1,0 +1,117 @@
+//! Installs what a build or a test needs on Debian, and names it elsewhere.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::build::{must, on_path};
+
+/// What the storage engine's build needs: a C++ compiler and libclang (for its bindings).
+pub fn compilers() -> Result<()> {
+    let mut missing = Vec::new();
+    if !on_path("c++") {
+        missing.push("g++");
+    }
+    if !has_libclang() {
+        missing.push("libclang-dev");
+    }
+    install(&missing, "to build the storage engine")
+}
+
+/// A compiler cache: it turns the storage engine's half hour into seconds the second time.
+pub fn compiler_cache() -> Result<()> {
+    if on_path("ccache") {
+        return Ok(());
+    }
+    if !on_path("apt-get") {
+        println!("xtask: no ccache found; going on without (builds from scratch take longer)");
+        return Ok(());
+    }
+    install(&["ccache"], "to keep compiled C++ between builds")
+}
+
+/// Node and npm, for the published SDKs.
+pub fn node() -> Result<()> {
+    let mut missing = Vec::new();
+    if !on_path("node") {
+        missing.push("nodejs");
+    }
+    if !on_path("npm") {
+        missing.push("npm");
+    }
+    install(&missing, "to run the published SDKs")
+}
+
+fn has_libclang() -> bool {
+    if std::env::var_os("LIBCLANG_PATH").is_some() {
+        return true;
+    }
+    let holds_library = |folder: &Path| {
+        std::fs::read_dir(folder).is_ok_and(|entries| {
+            entries.flatten().any(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                name.starts_with("libclang.so")
+                    || name.starts_with("libclang-")
+                        && name.contains(".so")
+                        && !name.contains("cpp")
+                    || name == "libclang.dylib"
+            })
+        })
+    };
+    let mut folders = vec![
+        "/usr/lib".into(),
+        "/usr/lib64".into(),
+        "/usr/lib/x86_64-linux-gnu".into(),
+        "/usr/lib/aarch64-linux-gnu".into(),
+        "/usr/local/lib".into(),
+    ];
+    if let Ok(entries) = std::fs::read_dir("/usr/lib") {
+        folders.extend(
+            entries
+                .flatten()
+                .filter(|entry| entry.file_name().to_string_lossy().starts_with("llvm-"))
+                .map(|entry| entry.path().join("lib")),
+        );
+    }
+    folders
+        .iter()
+        .any(|folder: &std::path::PathBuf| holds_library(folder))
+}
+
+fn install(packages: &[&str], why: &str) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let list = packages.join(" ");
+    if !on_path("apt-get") {
+        bail!("needed {why}: {list} (Debian's names); please install them and try again");
+    }
+    println!("xtask: installing {list} with apt-get, {why}");
+    let mut update = apt();
+    update.args(["update", "-qq"]);
+    must(update, "apt-get update")?;
+    let mut command = apt();
+    command.args(["install", "-y", "-qq", "--no-install-recommends"]);
+    command.args(packages);
+    must(command, &format!("apt-get install {list}"))
+}
+
+/// `apt-get`, through sudo for those who are not root.
+fn apt() -> Command {
+    let root = std::env::var("USER").is_ok_and(|user| user == "root")
+        || Command::new("id")
+            .arg("-u")
+            .output()
+            .is_ok_and(|output| output.stdout.starts_with(b"0"));
+    let mut command = if root || !on_path("sudo") {
+        Command::new("apt-get")
+    } else {
+        let mut command = Command::new("sudo");
+        command.arg("apt-get");
+        command
+    };
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
