@@ -1,0 +1,94 @@
+//! Status codes by their numbers, and errors that travel inside a message.
+//!
+//! Which of our errors gets which code is the server's business; only the causes of ended targets,
+//! which are words of the model, are settled here.
+
+use watchfire_model::watch::Cause;
+
+use crate::pb;
+use crate::refusal::Refusal;
+
+/// The protocol's text for everything that is not permitted; clients look for it.
+pub const PERMISSION_DENIED_TEXT: &str = "Missing or insufficient permissions.";
+
+/// The gRPC status codes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Code {
+    Ok = 0,
+    Cancelled = 1,
+    Unknown = 2,
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    AlreadyExists = 6,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    FailedPrecondition = 9,
+    Aborted = 10,
+    OutOfRange = 11,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    DataLoss = 15,
+    Unauthenticated = 16,
+}
+
+impl Code {
+    /// The number on the wire.
+    pub fn number(self) -> i32 {
+        self as i32
+    }
+
+    /// The name in capitals, as JSON errors write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Cancelled => "CANCELLED",
+            Self::Unknown => "UNKNOWN",
+            Self::InvalidArgument => "INVALID_ARGUMENT",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::NotFound => "NOT_FOUND",
+            Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::PermissionDenied => "PERMISSION_DENIED",
+            Self::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            Self::FailedPrecondition => "FAILED_PRECONDITION",
+            Self::Aborted => "ABORTED",
+            Self::OutOfRange => "OUT_OF_RANGE",
+            Self::Unimplemented => "UNIMPLEMENTED",
+            Self::Internal => "INTERNAL",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::DataLoss => "DATA_LOSS",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+        }
+    }
+}
+
+/// The code of a refusal; its text is its `Display`.
+pub fn refusal_code(refusal: &Refusal) -> Code {
+    match refusal {
+        Refusal::Invalid(_) => Code::InvalidArgument,
+        Refusal::Unimplemented(_) => Code::Unimplemented,
+    }
+}
+
+/// An error as a message, without details.
+pub fn encode_status(code: Code, message: impl Into<String>) -> pb::Status {
+    pb::Status {
+        code: code.number(),
+        message: message.into(),
+        details: Vec::new(),
+    }
+}
+
+/// Why a target ended, as a message.
+pub fn encode_cause(cause: &Cause) -> pb::Status {
+    match cause {
+        Cause::Invalid(invalid) => encode_status(Code::InvalidArgument, invalid.to_string()),
+        Cause::AlreadyExists(text) => encode_status(Code::AlreadyExists, text),
+        Cause::FailedPrecondition(text) => encode_status(Code::FailedPrecondition, text),
+        Cause::PermissionDenied => encode_status(Code::PermissionDenied, PERMISSION_DENIED_TEXT),
+        Cause::ResourceExhausted(text) => encode_status(Code::ResourceExhausted, text),
+        Cause::Unavailable(text) => encode_status(Code::Unavailable, text),
+    }
+}
