@@ -1,4 +1,6 @@
 //! The one complaint about input: a sentence that says what was expected and what was found.
+//!
+//! It has no kinds: nobody acts differently on two bad inputs, and fronts answer each of them alike.
 
 /// Input that the protocol forbids. Fronts answer it as INVALID_ARGUMENT with this text.
 #[derive(Clone, Debug, PartialEq, Eq)]
