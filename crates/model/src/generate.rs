@@ -106,21 +106,23 @@ pub(crate) fn path() -> impl Strategy<Value = DocumentPath> {
             .into_iter()
             .map(|(collection, document)| format!("{collection}/{document}"))
             .collect();
-        DocumentPath::parse(&pairs.join("/")).unwrap()
+        DocumentPath::parse(&pairs.join("/")).expect("made to be valid")
     })
 }
 
 fn database() -> impl Strategy<Value = DatabaseName> {
-    (collection_id(), collection_id())
-        .prop_map(|(project, database)| DatabaseName::new(&project, &database).unwrap())
+    (collection_id(), collection_id()).prop_map(|(project, database)| {
+        DatabaseName::new(&project, &database).expect("made to be valid")
+    })
 }
 
 fn timestamp() -> impl Strategy<Value = Timestamp> {
     prop_oneof![
         prop::sample::select(vec![Timestamp::MIN, Timestamp::EPOCH, Timestamp::MAX]),
-        (-1_000_000_i64..1_000_000).prop_map(|micros| Timestamp::from_micros(micros).unwrap()),
+        (-1_000_000_i64..1_000_000)
+            .prop_map(|micros| Timestamp::from_micros(micros).expect("made to be valid")),
         (Timestamp::MIN.micros()..=Timestamp::MAX.micros())
-            .prop_map(|micros| Timestamp::from_micros(micros).unwrap()),
+            .prop_map(|micros| Timestamp::from_micros(micros).expect("made to be valid")),
     ]
 }
 

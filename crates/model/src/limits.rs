@@ -41,11 +41,8 @@ pub const TRANSACTION_IDLE_MAX: Duration = Duration::from_secs(60);
 /// Transforms that one commit may apply to one document, over all its writes.
 pub const TRANSFORMS_PER_DOCUMENT_MAX: usize = 500;
 
-/// Transforms of one write, which concerns one document.
-pub const TRANSFORMS_PER_WRITE_MAX: usize = TRANSFORMS_PER_DOCUMENT_MAX;
-
 /// Disjunctions of a query in disjunctive normal form; also the values of `IN` and `ARRAY_CONTAINS_ANY`.
-pub const DISJUNCTIONS_MAX: u64 = 30;
+pub const DISJUNCTIONS_MAX: usize = 30;
 
 /// Values of a `NOT_IN` filter.
 pub const NOT_IN_VALUES_MAX: usize = 10;
@@ -54,10 +51,7 @@ pub const NOT_IN_VALUES_MAX: usize = 10;
 pub const INEQUALITY_FIELDS_MAX: usize = 10;
 
 /// Filters, orders and the parent of a query taken together.
-pub const QUERY_TERMS_MAX: u64 = 100;
-
-/// Filters inside one another in a query. Deeper ones cannot have more effect within `QUERY_TERMS_MAX` filters.
-pub const FILTER_DEPTH_MAX: usize = QUERY_TERMS_MAX as usize;
+pub const FILTERS_AND_ORDERS_MAX: usize = 100;
 
 /// Aggregations of one aggregation query.
 pub const AGGREGATIONS_MAX: usize = 5;
