@@ -2,113 +2,214 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-use watchfire_model::{Change, Clock, DatabaseName, Timestamp, Write, WriteOutcome};
-use watchfire_storage::{Store, Version};
+use bytes::Bytes;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use watchfire_model::{Clock, DatabaseName, Write};
+use watchfire_storage::{Applied, Batch, Operation, Snapshot, Store, Version};
 
-use crate::{Error, TransactionId, TransactionOptions, View};
+use crate::changelog::reader::{EntriesSince, Stored, read_entries};
+use crate::changelog::tail::Tail;
+use crate::commit::group::Receipt;
+use crate::commit::{Command, Committer, HEAD_MOVED_RETRIES_MAX, QUEUE_COMMANDS_MAX, QUEUE_KIB_MAX, Request};
+use crate::error::Error;
+use crate::keyspace::{Catalogue, catalogue_key};
+use crate::stage::{Staged, Start, writes_len};
+use crate::transaction::{Access, TransactionId, TransactionOptions, Transactions};
+use crate::version::next;
+use crate::view::View;
 
-/// One database, open. Cheap to clone. The committer task lives until `close`.
+/// The format of the key space that this version reads and writes.
+const KEYSPACE_FORMAT: u8 = 1;
+
+/// One database, open. Cheap to clone. The committer task lives until `close`, or until the last handle is gone.
 #[derive(Clone)]
-pub struct Engine {}
-
-/// From where a commit starts.
-#[derive(Clone, Debug)]
-pub enum Start {
-    /// No transaction: a blind commit, staged again by the committer when it loses a race.
-    Now,
-    /// A transaction; committing ends it.
-    Transaction(TransactionId),
+pub struct Engine {
+    inner: Arc<Inner>,
 }
 
-/// Writes that were checked and applied against a version, waiting for the committer.
-pub struct Staged {}
-
-/// What a commit came to.
-#[derive(Clone, Debug)]
-pub struct Receipt {
-    pub version: Version,
-    pub commit_time: Timestamp,
-    /// One for each write, in order.
-    pub outcomes: Vec<WriteOutcome>,
-}
-
-/// One commit as it is kept in the changelog.
-#[derive(Clone, Debug)]
-pub struct CommitEntry {
-    pub version: Version,
-    pub changes: Vec<Change>,
-}
-
-/// Answer to "what happened after V".
-#[derive(Clone, Debug)]
-pub enum EntriesSince {
-    /// Every commit after V up to the bound asked for, in order, and the version up to which they are complete
-    /// (below the tail when the bound cut them short).
-    Entries { entries: Vec<Arc<CommitEntry>>, complete_to: Version },
-    /// The changelog no longer reaches back to V.
-    TooOld,
+struct Inner {
+    database: DatabaseName,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    tail: Arc<Tail>,
+    commands: mpsc::Sender<Command>,
+    waiting_kib: Arc<Semaphore>,
+    transactions: Transactions,
 }
 
 impl Engine {
     /// Opens the database on the store, recovers the tail and starts the committer. Needs a Tokio runtime.
+    ///
+    /// Moves the head to the present (or one past the last version, should the clock be behind it), so that read
+    /// times move forward after a restart.
     pub async fn open(database: DatabaseName, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let _ = (database, store, clock);
-        unimplemented!()
+        let opened = move_head(store.as_ref(), clock.as_ref()).await?;
+        let tail = Arc::new(Tail::new(opened));
+        let (commands, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
+        let committer = Committer::new(database.clone(), Arc::clone(&store), Arc::clone(&clock), Arc::clone(&tail));
+        tokio::spawn(committer.run(queue));
+        let transactions = Transactions::new(&database, opened, clock.now());
+        let waiting_kib = Arc::new(Semaphore::new(QUEUE_KIB_MAX));
+        Ok(Self { inner: Arc::new(Inner { database, store, clock, tail, commands, waiting_kib, transactions }) })
     }
+
+    /// The database's name.
     pub fn database(&self) -> &DatabaseName {
-        unimplemented!()
+        &self.inner.database
     }
-    /// The present. Its version is at least that of every commit that was acknowledged before the call.
-    /// Its read_time is the version of the tail: every later commit gets a higher one.
+
+    /// The present. Its version is at least that of every commit that was acknowledged before the call, and every
+    /// later commit gets a higher one.
     pub async fn view(&self) -> Result<View, Error> {
-        unimplemented!()
+        View::of_snapshot(self.inner.store.snapshot().await?)
     }
-    /// The past, within what is kept; a time after the tail but not after now is the present.
-    pub async fn view_at(&self, read_time: Timestamp) -> Result<View, Error> {
-        let _ = read_time;
-        unimplemented!()
-    }
+
+    /// Begins a transaction at the present. Fails with `ResourceExhausted` when too many are open, with
+    /// `FailedPrecondition` for a read time in the past.
     pub async fn begin(&self, options: TransactionOptions) -> Result<TransactionId, Error> {
-        let _ = options;
-        unimplemented!()
+        let inner = &self.inner;
+        let access = match options {
+            TransactionOptions::ReadOnly { read_time: Some(_) } => {
+                return Err(Error::FailedPrecondition("a transaction at a past read time is not supported by this server".to_owned()));
+            }
+            TransactionOptions::ReadOnly { read_time: None } => Access::ReadOnly,
+            TransactionOptions::ReadWrite { retry, mode: _ } => {
+                if let Some(retry) = retry {
+                    inner.transactions.check(&retry)?;
+                    inner.transactions.end(&retry);
+                }
+                Access::ReadWrite
+            }
+        };
+        let now = inner.clock.now();
+        inner.transactions.sweep(now);
+        let snapshot = inner.store.snapshot().await?;
+        inner.transactions.begin(access, snapshot, now)
     }
+
     /// A view whose reads are recorded in the transaction.
     pub async fn transaction_view(&self, id: &TransactionId) -> Result<View, Error> {
-        let _ = id;
-        unimplemented!()
+        View::of_transaction(self.inner.transactions.get(id, self.inner.clock.now())?)
     }
+
     /// Ends a transaction; an unknown or ended one is no error.
     pub fn rollback(&self, id: &TransactionId) {
-        let _ = id;
+        self.inner.transactions.end(id);
     }
-    /// Loads, checks preconditions, applies.
+
+    /// Finds the transaction and refuses what it may not write. The rest is decided by the committer.
     pub async fn stage(&self, writes: Vec<Write>, start: Start) -> Result<Staged, Error> {
-        let _ = (writes, start);
-        unimplemented!()
+        let transaction = match start {
+            Start::Now => None,
+            Start::Transaction(id) => Some(self.inner.transactions.get(&id, self.inner.clock.now())?),
+        };
+        Staged::new(writes, transaction)
     }
-    /// Durable when it returns.
+
+    /// Durable when it returns. When the caller stops waiting, the commit still happens whole or not at all.
+    /// Fails with `ResourceExhausted` when too much waits already; a transaction stays open then.
     pub async fn commit(&self, staged: Staged) -> Result<Receipt, Error> {
-        let _ = staged;
-        unimplemented!()
+        let inner = &self.inner;
+        let bytes = writes_len(&staged.writes);
+        // Commits larger than the whole bound wait alone.
+        let kib = u32::try_from((bytes >> 10).saturating_add(1).min(QUEUE_KIB_MAX)).unwrap_or(u32::MAX);
+        let overloaded = || Error::ResourceExhausted("too many commits are waiting; try again later".to_owned());
+        let permit = Arc::clone(&inner.waiting_kib).try_acquire_many_owned(kib).map_err(|_| overloaded())?;
+        let slot = inner.commands.try_reserve().map_err(|error| match error {
+            TrySendError::Full(()) => overloaded(),
+            TrySendError::Closed(()) => closed(),
+        })?;
+        let mut transaction = staged.transaction;
+        if let Some(transaction) = &transaction
+            && !inner.transactions.end(transaction.id())
+        {
+            return Err(Error::TransactionExpired);
+        }
+        if staged.writes.is_empty() {
+            // Reads from one snapshot need no check: they stand where the snapshot stands.
+            transaction = None;
+        }
+        let (reply, answer) = oneshot::channel();
+        slot.send(Command::Commit(Request { writes: staged.writes, transaction, permit, bytes, reply }));
+        answer.await.unwrap_or_else(|_| Err(closed()))
     }
-    /// The newest version; waiting on it is the only way to learn of commits. The idle tail also advances:
-    /// `advance` moves it to now.
+
+    /// The newest version; waiting on it is the only way to learn of commits. It also advances without a commit:
+    /// see `settled_version`.
     pub fn tail(&self) -> watch::Receiver<Version> {
-        unimplemented!()
+        self.inner.tail.watch()
     }
-    /// Moves the tail to the present (monotone) when no commit is in flight, so that idle listeners get fresh read times:
-    /// returns a version V <= now such that no commit at or below V can appear any more. Costs no IO.
+
+    /// Moves the tail to the present, so that idle listeners get fresh read times, and returns it: no commit at or
+    /// below it can appear any more. Costs one small flush when the tail is in the past. When the store fails or
+    /// the database is closed, it is the tail as it stands.
     pub async fn settled_version(&self) -> Version {
-        unimplemented!()
+        self.inner.transactions.sweep(self.inner.clock.now());
+        let (reply, answer) = oneshot::channel();
+        if self.inner.commands.send(Command::Settle(reply)).await.is_err() {
+            return self.inner.tail.version();
+        }
+        answer.await.unwrap_or_else(|_| self.inner.tail.version())
     }
-    /// Every commit after `version`, at most `limit` of them: from the recent ring, else from the store.
+
+    /// Every commit after `version`, at most `limit` of them (at least one): from the recent ring, else from the
+    /// store.
     pub async fn entries_since(&self, version: Version, limit: usize) -> Result<EntriesSince, Error> {
-        let _ = (version, limit);
-        unimplemented!()
+        let limit = limit.max(1);
+        if let Some((entries, complete_to)) = self.inner.tail.since(version, limit) {
+            return Ok(EntriesSince::Entries { entries, complete_to });
+        }
+        let snapshot = self.inner.store.snapshot().await?;
+        Ok(match read_entries(snapshot.as_ref(), version, limit).await? {
+            Stored::Entries { entries, complete_to } => {
+                EntriesSince::Entries { entries: entries.into_iter().map(|published| published.entry).collect(), complete_to }
+            }
+            Stored::TooOld => EntriesSince::TooOld,
+        })
     }
-    /// Finishes what is in flight, then closes the store.
+
+    /// Finishes what is in flight, then closes the store. Closing again is no error.
     pub async fn close(&self) -> Result<(), Error> {
-        unimplemented!()
+        let (reply, answer) = oneshot::channel();
+        if self.inner.commands.send(Command::Close(reply)).await.is_err() {
+            return Ok(());
+        }
+        // No answer: somebody else's close came first.
+        answer.await.unwrap_or(Ok(()))
     }
 }
+
+fn closed() -> Error {
+    Error::Unavailable("the database is closed".to_owned())
+}
+
+/// Checks or notes the format, and moves the head to the present; returns it.
+async fn move_head(store: &dyn Store, clock: &dyn Clock) -> Result<Version, Error> {
+    for _ in 0..=HEAD_MOVED_RETRIES_MAX {
+        let snapshot = store.snapshot().await?;
+        let head = snapshot.version();
+        let operations = check_format(snapshot.as_ref()).await?;
+        let version = next(clock, head);
+        match store.apply(head, Batch { version, operations }).await? {
+            Applied::Applied => return Ok(version),
+            Applied::HeadMoved(_) => {}
+        }
+    }
+    Err(Error::Unavailable("other servers kept committing while the database was opened".to_owned()))
+}
+
+/// What notes the format, if it is not noted yet. Fails with `FailedPrecondition` for a format from the future.
+async fn check_format(snapshot: &dyn Snapshot) -> Result<Vec<Operation>, Error> {
+    let key = catalogue_key(Catalogue::Format);
+    match snapshot.get(&key).await?.as_deref() {
+        None => Ok(vec![Operation::Put { key, value: Bytes::from_static(&[KEYSPACE_FORMAT]) }]),
+        Some([KEYSPACE_FORMAT]) => Ok(Vec::new()),
+        Some(other) => Err(Error::FailedPrecondition(format!(
+            "the database is stored in format {other:?}; this version of Watchfire reads format [{KEYSPACE_FORMAT}]"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

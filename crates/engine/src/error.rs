@@ -1,37 +1,51 @@
 //! What can go wrong, by what the caller must do.
 
-use watchfire_model::{DocumentPath, Invalid, Timestamp};
+use watchfire_model::{DocumentName, Invalid, Timestamp};
 
+/// Errors of the engine.
 #[derive(Debug, thiserror::Error, Clone)]
 pub enum Error {
     /// The request is wrong and will stay wrong.
     #[error("{0}")]
     Invalid(#[from] Invalid),
-    /// `exists: true` (or an update time) and there is no document.
+    /// `exists: true` (or an update time) and there is no document. Nothing was written.
     #[error("No document to update: {0}")]
-    NotFound(DocumentPath),
+    NotFound(DocumentName),
+    /// `exists: false` and there is a document. Nothing was written.
     #[error("Document already exists: {0}")]
-    AlreadyExists(DocumentPath),
+    AlreadyExists(DocumentName),
+    /// The update time that the write requires is not the document's. Nothing was written.
     #[error("the stored version ({}) does not match the required base version ({})", stored.micros(), required.micros())]
-    VersionMismatch { path: DocumentPath, stored: Timestamp, required: Timestamp },
+    VersionMismatch {
+        /// The document that the write names.
+        document: DocumentName,
+        /// Its update time.
+        stored: Timestamp,
+        /// The update time that was asked for.
+        required: Timestamp,
+    },
     /// A transaction lost a race: begin again.
     #[error("Aborted due to cross-transaction contention. This occurs when multiple transactions attempt to access the same data, requiring Firestore to abort at least one in order to enforce serializability.")]
     Aborted,
+    /// The transaction ended, or was open or idle for too long: begin again.
     #[error("The referenced transaction has expired or is no longer valid.")]
     TransactionExpired,
+    /// No such id was ever given out for this database.
     #[error("Invalid transaction.")]
     TransactionUnknown,
     /// A read time outside what is kept.
     #[error("{0}")]
     FailedPrecondition(String),
-    /// A named bound was reached: too many waiting commits, or a query's memory.
+    /// A named bound was reached (too many waiting commits, a query's memory): try again later, or ask for less.
     #[error("{0}")]
     ResourceExhausted(String),
+    /// It took too long: ask for less.
     #[error("{0}")]
     DeadlineExceeded(String),
+    /// The store cannot answer now; for a commit it is unknown whether it was written. Try again later.
     #[error("{0}")]
     Unavailable(String),
-    /// Stored bytes cannot be read.
+    /// Stored bytes cannot be read: stop and repair.
     #[error("{0}")]
     Corrupt(String),
 }

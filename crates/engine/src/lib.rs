@@ -1,12 +1,67 @@
 //! Documents on ordered bytes: the handle of one database.
+//!
+//! # At rest
+//!
+//! A store knows keys and bytes. `keyspace` is the floor plan: documents, index entries, the changelog and
+//! a small catalogue, each under its own first byte. `record` says how a document is written down,
+//! `changelog::entry` how a commit is. Both start with a format byte, and old formats stay readable.
+//!
+//! One number orders everything: the **version**, microseconds since 1970. It is a commit's position, its commit
+//! time, and the read time of a view. It is the clock's present or one more than the last version, whichever is
+//! higher, so it never goes back, and a version that can be read is complete.
+//!
+//! # A write
+//!
+//! `Engine::stage` takes the writes (and the transaction, if there is one), `Engine::commit` hands them to the
+//! **committer**, the only task of this crate and the only code that writes. It takes all commits that wait,
+//! up to a bound, and makes one group of them (`commit::group`): each is checked against what happened since its
+//! transaction's view (`commit::conflict`), applied on the newest state with a version of its own, and becomes
+//! documents, index entries and one changelog entry. The group is one batch and one flush. Only then does the
+//! **tail** move (`changelog::tail`), and only after that do the callers hear of it. While a group is flushed, the
+//! next one gathers.
+//!
+//! A commit without a transaction reads nothing beforehand, so it cannot lose a race: its preconditions and
+//! transforms are evaluated where the order is decided. A transaction that lost is `Aborted` and left nothing
+//! behind. A caller who goes away does not change what becomes of the commit: the committer owns it.
+//!
+//! # A read
+//!
+//! A `View` is one snapshot of the store. Documents are point reads, queries are planned (`plan`) over the index
+//! entries and run (`execute`), listings walk the document keys (`directory`). Inside a transaction the view
+//! writes down what it read, for the check at the end.
+//!
+//! # Who is told
+//!
+//! Nobody is called. Whoever wants to know of commits waits on `Engine::tail` and asks `entries_since`: it is
+//! answered from the recent ring, else from the stored changelog, else with "too old".
+//!
+//! # Reading order
+//!
+//! `engine`, `commit`, `commit::group`, `changelog::tail`, `view`; then whatever is asked.
 
+pub mod changelog;
+pub mod commit;
+pub mod directory;
 pub mod engine;
 pub mod error;
+pub mod execute;
+pub mod index;
+pub mod keyspace;
+pub mod plan;
+pub mod record;
+pub mod stage;
 pub mod transaction;
+pub mod version;
 pub mod view;
 
-pub use engine::{CommitEntry, Engine, EntriesSince, Receipt, Staged, Start};
+pub use changelog::entry::CommitEntry;
+pub use changelog::reader::EntriesSince;
+pub use commit::group::Receipt;
+pub use directory::Listed;
+pub use engine::Engine;
 pub use error::Error;
+pub use execute::ExecutionStats;
+pub use stage::{Staged, Start};
 pub use transaction::{ConcurrencyMode, TransactionId, TransactionOptions};
-pub use view::{ExecutionStats, View};
+pub use view::View;
 pub use watchfire_storage::Version;

@@ -1,0 +1,218 @@
+//! One group: commits are applied one after the other on the state at the head, and become one batch.
+//!
+//! Pure but for what it is given: the caller loads the documents and the missed entries, and stores the batch.
+//! A commit that is refused leaves nothing behind in the group.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use watchfire_model::apply::{Refused, apply};
+use watchfire_model::{Change, Clock, DatabaseName, Document, DocumentName, DocumentPath, Fields, Operation, Timestamp, Write, WriteOutcome};
+use watchfire_storage::{Batch, Version};
+
+use crate::changelog::entry::{CommitEntry, EncodedChange, encode_entry};
+use crate::changelog::tail::Published;
+use crate::commit::conflict::conflicts;
+use crate::error::Error;
+use crate::index;
+use crate::keyspace::{changelog_key, document_key};
+use crate::record::encode_record;
+use crate::transaction::Transaction;
+use crate::version::{next, timestamp};
+
+/// What a commit came to.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// The commit's version. For a commit that changed nothing it is the version at which that was found.
+    pub version: Version,
+    /// The version as users see it.
+    pub commit_time: Timestamp,
+    /// One for each write, in order.
+    pub outcomes: Vec<WriteOutcome>,
+}
+
+/// What happened since a transaction's view.
+#[derive(Clone, Debug)]
+pub enum Missed {
+    /// Every commit between the view and the head.
+    Entries(Vec<Arc<CommitEntry>>),
+    /// The changelog no longer reaches back that far.
+    TooOld,
+}
+
+/// A group that is being formed.
+pub struct Group<'a> {
+    database: &'a DatabaseName,
+    clock: &'a dyn Clock,
+    /// The documents that any commit of the group names, as the group has left them so far.
+    documents: HashMap<DocumentPath, Option<Arc<Document>>>,
+    last: Version,
+    entries: Vec<Published>,
+    operations: BTreeMap<Bytes, Option<Bytes>>,
+}
+
+/// A group ready to be stored.
+pub struct Formed {
+    /// What the store gets; `None` when no commit changed anything.
+    pub batch: Option<Batch>,
+    /// What the tail gets once that is durable.
+    pub entries: Vec<Published>,
+    /// The documents that the group named, as they are afterwards.
+    pub documents: HashMap<DocumentPath, Option<Arc<Document>>>,
+}
+
+/// A document within one commit.
+struct Touched {
+    path: DocumentPath,
+    before: Option<Arc<Document>>,
+    /// `None` until a write changes it; then what it is now.
+    after: Option<Option<Document>>,
+    /// The writes that name it.
+    writes: Vec<usize>,
+}
+
+impl Touched {
+    fn current(&self) -> Option<&Document> {
+        match &self.after {
+            Some(after) => after.as_ref(),
+            None => self.before.as_deref(),
+        }
+    }
+}
+
+impl<'a> Group<'a> {
+    /// A group on the state at `head`. `documents` has every document that a commit of the group names.
+    pub fn new(database: &'a DatabaseName, clock: &'a dyn Clock, head: Version, documents: HashMap<DocumentPath, Option<Arc<Document>>>) -> Self {
+        Self { database, clock, documents, last: head, entries: Vec::new(), operations: BTreeMap::new() }
+    }
+
+    /// Adds a commit. `missed` is what happened between the transaction's view and the head.
+    pub fn add(&mut self, writes: &[Write], transaction: Option<(&Transaction, &Missed)>) -> Result<Receipt, Error> {
+        if let Some((transaction, missed)) = transaction {
+            self.check_reads(transaction, missed)?;
+        }
+        let version = next(self.clock, self.last);
+        let commit_time = timestamp(version)?;
+        let (touched, mut outcomes) = self.apply(writes, commit_time)?;
+
+        let mut changes = Vec::new();
+        let mut encoded = Vec::new();
+        let mut index_operations = Vec::new();
+        for touched in touched {
+            let Some(after) = touched.after else { continue };
+            if unchanged(touched.before.as_deref(), after.as_ref()) {
+                // Several writes that cancel each other out: the document was never touched.
+                restore_update_times(&touched.writes, touched.before.as_deref(), &mut outcomes);
+                continue;
+            }
+            index_operations.extend(index::diff::operations(self.database, touched.before.as_deref(), after.as_ref())?);
+            encoded.push(EncodedChange {
+                path: touched.path.clone(),
+                before: touched.before.as_deref().map(encode_record),
+                after: after.as_ref().map(encode_record),
+            });
+            changes.push(Change { path: touched.path, before: touched.before, after: after.map(Arc::new) });
+        }
+        if changes.is_empty() {
+            return Ok(Receipt { version: self.last, commit_time: timestamp(self.last)?, outcomes });
+        }
+        self.keep(version, changes, &encoded, index_operations);
+        Ok(Receipt { version, commit_time, outcomes })
+    }
+
+    /// What is to be stored.
+    pub fn finish(self) -> Formed {
+        let operations = self.operations.into_iter().map(|(key, value)| match value {
+            Some(value) => watchfire_storage::Operation::Put { key, value },
+            None => watchfire_storage::Operation::Delete { key },
+        });
+        let batch = (!self.entries.is_empty()).then(|| Batch { version: self.last, operations: operations.collect() });
+        Formed { batch, entries: self.entries, documents: self.documents }
+    }
+
+    fn check_reads(&self, transaction: &Transaction, missed: &Missed) -> Result<(), Error> {
+        let Missed::Entries(missed) = missed else { return Err(Error::Aborted) };
+        let view = transaction.snapshot().version();
+        let reads = transaction.reads();
+        let earlier = self.entries.iter().map(|published| &published.entry);
+        let lost = missed.iter().chain(earlier).any(|entry| entry.version > view && conflicts(&reads, &entry.changes));
+        if lost { Err(Error::Aborted) } else { Ok(()) }
+    }
+
+    fn apply(&self, writes: &[Write], commit_time: Timestamp) -> Result<(Vec<Touched>, Vec<WriteOutcome>), Error> {
+        let mut touched: Vec<Touched> = Vec::new();
+        let mut positions: HashMap<&DocumentPath, usize> = HashMap::new();
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for (number, write) in writes.iter().enumerate() {
+            let position = *positions.entry(&write.path).or_insert(touched.len());
+            if position == touched.len() {
+                let before = self.documents.get(&write.path).cloned().expect("the caller loaded every document that is named");
+                touched.push(Touched { path: write.path.clone(), before, after: None, writes: Vec::new() });
+            }
+            let document = touched.get_mut(position).expect("the position was just found or made");
+            let applied = apply(write, document.current(), commit_time).map_err(|refused| self.refusal(refused, &write.path))?;
+            let update_time = match write.operation {
+                Operation::Delete | Operation::Verify => None,
+                Operation::Set(_) | Operation::Patch { .. } => applied.after.as_ref().map(|after| after.update_time),
+            };
+            outcomes.push(WriteOutcome { update_time, transform_results: applied.transform_results });
+            document.writes.push(number);
+            if applied.changed {
+                document.after = Some(applied.after);
+            }
+        }
+        Ok((touched, outcomes))
+    }
+
+    fn keep(&mut self, version: Version, changes: Vec<Change>, encoded: &[EncodedChange], index_operations: Vec<watchfire_storage::Operation>) {
+        for operation in index_operations {
+            match operation {
+                watchfire_storage::Operation::Put { key, value } => self.operations.insert(key, Some(value)),
+                watchfire_storage::Operation::Delete { key } => self.operations.insert(key, None),
+            };
+        }
+        for change in encoded {
+            self.operations.insert(document_key(&change.path), change.after.clone());
+        }
+        for change in &changes {
+            self.documents.insert(change.path.clone(), change.after.clone());
+        }
+        let stored = encode_entry(encoded);
+        self.entries.push(Published { entry: Arc::new(CommitEntry { version, changes }), bytes: stored.len() });
+        self.operations.insert(changelog_key(version), Some(stored));
+        self.last = version;
+    }
+
+    fn refusal(&self, refused: Refused, path: &DocumentPath) -> Error {
+        let name = || DocumentName { database: self.database.clone(), path: path.clone() };
+        match refused {
+            Refused::NotFound => Error::NotFound(name()),
+            Refused::AlreadyExists => Error::AlreadyExists(name()),
+            Refused::VersionMismatch { stored, required } => Error::VersionMismatch { document: name(), stored, required },
+            Refused::Invalid(invalid) => Error::Invalid(invalid),
+        }
+    }
+}
+
+/// Whether both are the same document with the same content.
+fn unchanged(before: Option<&Document>, after: Option<&Document>) -> bool {
+    match (before, after) {
+        (None, None) => true,
+        (Some(before), Some(after)) => before.create_time == after.create_time && identical(&before.fields, &after.fields),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+fn identical(a: &Fields, b: &Fields) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|((a_name, a), (b_name, b))| a_name == b_name && a.identical(b))
+}
+
+fn restore_update_times(writes: &[usize], before: Option<&Document>, outcomes: &mut [WriteOutcome]) {
+    let Some(before) = before else { return };
+    for number in writes {
+        if let Some(update_time) = outcomes.get_mut(*number).and_then(|outcome| outcome.update_time.as_mut()) {
+            *update_time = before.update_time;
+        }
+    }
+}
