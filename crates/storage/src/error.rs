@@ -1,4 +1,6 @@
 //! What can go wrong with a store, by what the caller must do.
+//!
+//! A variant exists only where a caller acts differently on it; engines put their own words into the text.
 
 /// Errors of a store.
 #[derive(Debug, thiserror::Error, Clone)]

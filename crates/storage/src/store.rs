@@ -1,4 +1,6 @@
-//! `Version`, `Snapshot` and the `Store` trait.
+//! The `Store` and `Snapshot` traits: all that the house above knows of a storage engine.
+//!
+//! A new engine implements these two and passes the suite in `contract`; it never adds a method for itself.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,11 +8,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Batch, Error, Range};
-
-/// Position in the store's order: microseconds since 1970. Zero is the empty store.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version(pub u64);
+use crate::batch::Batch;
+use crate::error::Error;
+use crate::page::Page;
+use crate::range::Range;
+use crate::version::Version;
 
 /// What became of a batch.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -21,19 +23,13 @@ pub enum Applied {
     HeadMoved(Version),
 }
 
+/// Which end of a range a page starts from.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Direction {
+    /// Ascending, from the start of the range.
     Forward,
+    /// Descending, from the end of the range.
     Backward,
-}
-
-/// One page of a range scan.
-#[derive(Clone, Debug, Default)]
-pub struct Page {
-    /// In the direction of the scan.
-    pub entries: Vec<(Bytes, Bytes)>,
-    /// Whether the range goes on after the last entry.
-    pub more: bool,
 }
 
 /// One database's ordered bytes.
@@ -41,21 +37,45 @@ pub struct Page {
 pub trait Store: Send + Sync {
     /// A consistent view that carries the head version.
     async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, Error>;
-    /// Atomic and durable when it returns `Applied`; `batch.version` must be above `expected_head`.
+
+    /// Atomic and durable when it returns `Applied`.
+    ///
+    /// If the future is dropped before it answers, the batch may still be written, whole.
+    ///
+    /// # Panics
+    ///
+    /// If `batch.version` is not above `expected_head`.
     async fn apply(&self, expected_head: Version, batch: Batch) -> Result<Applied, Error>;
-    /// A consistent copy of the database in `directory`, which must not exist.
+
+    /// A consistent copy in `directory`, which must not exist while its parent must.
+    ///
+    /// An engine that keeps several databases in one place copies all of them.
     async fn checkpoint(&self, directory: &Path) -> Result<(), Error>;
-    /// Flushes and refuses everything afterwards with `Error::Closed`.
+
+    /// Flushes and refuses everything afterwards with `Error::Closed`. Closing twice is no error.
+    ///
+    /// Snapshots taken before stay readable.
     async fn close(&self) -> Result<(), Error>;
 }
 
 /// A consistent view of a store.
 #[async_trait]
 pub trait Snapshot: Send + Sync {
+    /// The version of the last batch that the snapshot shows.
     fn version(&self) -> Version;
+
+    /// The value of `key`, if it is there.
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error>;
+
     /// Answers line up with the keys.
     async fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, Error>;
-    /// At most `limit` entries of the range from its start (or end, when backward). `limit` must not be 0.
+
+    /// At most `limit` entries of the range from its start (or end, when backward).
+    ///
+    /// Ends early, with `more` set, where the next entry would take the page beyond [`PAGE_BYTES_MAX`](crate::page::PAGE_BYTES_MAX).
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is 0.
     async fn page(&self, range: &Range, direction: Direction, limit: usize) -> Result<Page, Error>;
 }
