@@ -42,7 +42,7 @@ pub const TRANSACTION_IDLE_MAX: Duration = Duration::from_secs(60);
 pub const TRANSFORMS_PER_DOCUMENT_MAX: usize = 500;
 
 /// Disjunctions of a query in disjunctive normal form; also the values of `IN` and `ARRAY_CONTAINS_ANY`.
-pub const DISJUNCTIONS_MAX: usize = 30;
+pub const DISJUNCTIONS_MAX: u64 = 30;
 
 /// Values of a `NOT_IN` filter.
 pub const NOT_IN_VALUES_MAX: usize = 10;
@@ -51,7 +51,10 @@ pub const NOT_IN_VALUES_MAX: usize = 10;
 pub const INEQUALITY_FIELDS_MAX: usize = 10;
 
 /// Filters, orders and the parent of a query taken together.
-pub const FILTERS_AND_ORDERS_MAX: usize = 100;
+pub const QUERY_TERMS_MAX: u64 = 100;
+
+/// Levels of AND and OR in a filter, each of which holds at least one filter.
+pub const FILTER_DEPTH_MAX: usize = 100;
 
 /// Aggregations of one aggregation query.
 pub const AGGREGATIONS_MAX: usize = 5;
