@@ -2,14 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { AggregateField, FieldPath, Filter } from '@google-cloud/firestore';
 import { node, uniqueProject, web, webClient } from './support/clients.mjs';
 import { Server } from './support/server.mjs';
 
-const folder = path.join(path.dirname(createRequire(import.meta.url).resolve('vega-datasets/package.json')), 'data');
+const folder = path.join(import.meta.dirname, 'node_modules', 'vega-datasets', 'data');
 
 // Enough CSV for this file: commas, and quotes around fields that hold commas.
 function csv(text) {

@@ -14,7 +14,7 @@ export function uniqueProject(name) {
 }
 
 export function node(host, projectId, settings = {}) {
-  return new Firestore({ projectId, host, ssl: false, customHeaders: { Authorization: 'Bearer owner' }, ...settings });
+  return new Firestore({ projectId, host, ssl: false, ...settings });
 }
 
 // A web SDK instance (its Node build speaks gRPC); `close` releases it.

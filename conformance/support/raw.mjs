@@ -16,6 +16,8 @@ export const CODES = Object.fromEntries(Object.entries(grpc.status).filter(([, v
 
 export class Raw {
   constructor(host) {
+    this.metadata = new grpc.Metadata();
+    this.metadata.set('authorization', 'Bearer owner');
     this.client = new grpc.Client(host, grpc.credentials.createInsecure(), { 'grpc.max_receive_message_length': -1, 'grpc.max_send_message_length': -1 });
   }
   close() {
@@ -40,12 +42,12 @@ export class Raw {
       if (server) {
         const answers = [];
         this.client
-          .makeServerStreamRequest(name, encode, decode, request)
+          .makeServerStreamRequest(name, encode, decode, request, this.metadata)
           .on('data', answer => answers.push(answer))
           .on('error', error => reject({ code: error.code, message: error.details }))
           .on('end', () => resolve(answers));
       } else {
-        this.client.makeUnaryRequest(name, encode, decode, request, (error, answer) =>
+        this.client.makeUnaryRequest(name, encode, decode, request, this.metadata, (error, answer) =>
           error ? reject({ code: error.code, message: error.details }) : resolve(answer));
       }
     });
@@ -53,7 +55,7 @@ export class Raw {
   // A two-way stream: `send`, `next` (one answer, or {error}), `end`.
   stream(method) {
     const { path: name, encode, decode } = this.#parts(method);
-    const call = this.client.makeBidiStreamRequest(name, encode, decode);
+    const call = this.client.makeBidiStreamRequest(name, encode, decode, this.metadata);
     const arrived = [];
     const waiting = [];
     const push = value => (waiting.length ? waiting.shift()(value) : arrived.push(value));
