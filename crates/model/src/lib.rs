@@ -13,7 +13,7 @@
 //! | *path* | the name of a document or a collection inside its database | [`path`] |
 //! | *field path* | the way to a field through maps; a *mask* is a set of them | [`field`] |
 //! | *timestamp* | microseconds since 1970; also the number of a commit | [`time`] |
-//! | *write* | what a caller wants done to one document: set, patch, delete, verify | [`write`] |
+//! | *write* | what a caller wants done to one document: set, patch, delete, verify | [`mod@write`] |
 //! | *change* | what a commit made of one document: before and after | [`change`] |
 //! | *query* | which documents, in which order; in normal form | [`query`], [`filter`] |
 //! | *window* | the result of one query, kept current by changes | [`window`] |
@@ -34,7 +34,7 @@
 //! # Reading order
 //!
 //! [`limits`] and [`path`] first, then [`value`], [`compare`] and [`order`], which are the ground of everything sorted.
-//! Then [`write`] and [`apply`] for the way in, [`filter`] and [`query`] for the way out, and [`window`] and
+//! Then [`mod@write`] and [`apply`] for the way in, [`filter`] and [`query`] for the way out, and [`window`] and
 //! [`watch`] for what is kept current. [`bloom`] and [`aggregate`] stand alone.
 //!
 //! # What is not done here
