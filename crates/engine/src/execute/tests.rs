@@ -1,0 +1,932 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use watchfire_model::query::Direction as OrderDirection;
+use watchfire_model::{
+    Aggregation, AggregationOperator, Cursor, DatabaseName, Document, DocumentName, DocumentPath,
+    FieldOperator, FieldPath, Fields, Filter, GeoPoint, Order, Parent, Query, QueryParts, Selector,
+    Timestamp, UnaryOperator, Value,
+};
+use watchfire_storage::memory::MemoryStore;
+use watchfire_storage::{Batch, Direction, Operation, Range, Snapshot, Store, Version};
+
+use super::*;
+use crate::error::Error;
+use crate::index::diff;
+use crate::index::entries::entries;
+use crate::keyspace::{Keyspace, document_key};
+use crate::plan::{self, Grouping};
+use crate::record::encode_record;
+
+/// A sequence of choices that depends on the seed alone (SplitMix64).
+struct Choices(u64);
+
+impl Choices {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        x ^ (x >> 31)
+    }
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}
+
+fn database() -> DatabaseName {
+    DatabaseName::new("p", "(default)").unwrap()
+}
+
+const COLLECTIONS: [&str; 6] = [
+    "c",
+    "c/a/c",
+    "c/missing/s",
+    "c/a/s",
+    "c10",
+    "c/__id7__/s/x/c",
+];
+const IDS: [&str; 11] = [
+    "a",
+    "b",
+    "ab",
+    "B",
+    "__id7__",
+    "__id-3__",
+    "__id10__",
+    "é",
+    "z!",
+    "missing-not",
+    "k",
+];
+const FIELDS: [&str; 7] = ["a", "b", "t", "m", "m.x", "m.`a b`", "m.n.x"];
+
+fn path(choices: &mut Choices) -> DocumentPath {
+    DocumentPath::parse(&format!(
+        "{}/{}",
+        choices.pick(&COLLECTIONS),
+        choices.pick(&IDS)
+    ))
+    .unwrap()
+}
+
+fn reference(choices: &mut Choices) -> Value {
+    let database = if choices.one_in(12) {
+        DatabaseName::new("p", "other").unwrap()
+    } else {
+        database()
+    };
+    Value::Reference(DocumentName {
+        database,
+        path: path(choices),
+    })
+}
+
+fn long(choices: &mut Choices) -> String {
+    // Lengths around the cut, and equal beginnings beyond it.
+    let len = *choices.pick(&[1_490, 1_498, 1_499, 1_500, 2_000]);
+    format!("{}{}", "x".repeat(len), choices.pick(&["", "1", "2", "3"]))
+}
+
+fn scalar(choices: &mut Choices) -> Value {
+    match choices.below(22) {
+        0 => Value::Null,
+        1 => Value::Boolean(choices.one_in(2)),
+        2..=5 => Value::Integer(*choices.pick(&[
+            -5,
+            0,
+            1,
+            2,
+            3,
+            9_007_199_254_740_993,
+            i64::MAX,
+            i64::MIN,
+        ])),
+        6..=7 => Value::Double(*choices.pick(&[
+            -0.0,
+            0.0,
+            1.0,
+            2.5,
+            9_007_199_254_740_992.0,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+        ])),
+        8 => Value::Double(f64::NAN),
+        9 => Value::Timestamp(
+            Timestamp::from_micros(*choices.pick(&[-62_135_596_800_000_000, 0, 1, 1_000_000]))
+                .unwrap(),
+        ),
+        10..=12 => Value::String(
+            (*choices.pick(&["", "a", "ab", "b", "a\u{0}", "\u{ffff}", "𝄞"])).to_owned(),
+        ),
+        13..=16 => Value::String(long(choices)),
+        17 => Value::Bytes(
+            choices
+                .pick(&[vec![], vec![0], vec![0, 1], vec![255]])
+                .clone(),
+        ),
+        18 => Value::Bytes(long(choices).into_bytes()),
+        19 => reference(choices),
+        20 => Value::GeoPoint(GeoPoint {
+            latitude: *choices.pick(&[-90.0, 0.0, 1.5]),
+            longitude: *choices.pick(&[-180.0, 0.0, 3.0]),
+        }),
+        _ => Value::Vector(choices.pick(&[vec![], vec![1.0], vec![1.0, 2.0]]).clone()),
+    }
+}
+
+fn array(choices: &mut Choices) -> Value {
+    let len = choices.below(4);
+    Value::Array((0..len).map(|_| scalar(choices)).collect())
+}
+
+fn map(choices: &mut Choices, depth: usize) -> Value {
+    let mut fields = BTreeMap::new();
+    for name in ["x", "a b", "n"] {
+        if choices.one_in(2) {
+            let value = if depth < 2 && name == "n" {
+                map(choices, depth + 1)
+            } else {
+                scalar(choices)
+            };
+            fields.insert(name.to_owned(), value);
+        }
+    }
+    Value::Map(fields)
+}
+
+fn value(choices: &mut Choices) -> Value {
+    match choices.below(8) {
+        0 => array(choices),
+        1 => map(choices, 1),
+        _ => scalar(choices),
+    }
+}
+
+fn document(choices: &mut Choices) -> Document {
+    let mut fields = Fields::new();
+    for name in ["a", "b"] {
+        if !choices.one_in(5) {
+            fields.insert(name.to_owned(), value(choices));
+        }
+    }
+    if choices.one_in(2) {
+        fields.insert("t".to_owned(), array(choices));
+    }
+    if choices.one_in(2) {
+        fields.insert("m".to_owned(), map(choices, 0));
+    }
+    let time = Timestamp::from_micros(1).unwrap();
+    Document {
+        path: path(choices),
+        create_time: time,
+        update_time: time,
+        fields,
+    }
+}
+
+/// A store that is written as commits write it.
+struct World {
+    store: Arc<MemoryStore>,
+    documents: BTreeMap<DocumentPath, Document>,
+    version: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            store: MemoryStore::new(),
+            documents: BTreeMap::new(),
+            version: 0,
+        }
+    }
+
+    fn random(choices: &mut Choices, writes: usize) -> Vec<(DocumentPath, Option<Document>)> {
+        (0..writes)
+            .map(|_| {
+                let document = document(choices);
+                (
+                    document.path.clone(),
+                    if choices.one_in(8) {
+                        None
+                    } else {
+                        Some(document)
+                    },
+                )
+            })
+            .collect()
+    }
+
+    async fn write(&mut self, changes: Vec<(DocumentPath, Option<Document>)>) {
+        let mut operations = Vec::new();
+        for (path, after) in changes {
+            let before = self.documents.get(&path);
+            operations.extend(diff::operations(&database(), before, after.as_ref()).unwrap());
+            let key = document_key(&path);
+            match after {
+                Some(after) => {
+                    operations.push(Operation::Put {
+                        key,
+                        value: encode_record(&after),
+                    });
+                    self.documents.insert(path, after);
+                }
+                None => {
+                    operations.push(Operation::Delete { key });
+                    self.documents.remove(&path);
+                }
+            }
+        }
+        let head = Version(self.version);
+        self.version += 1;
+        self.store
+            .apply(
+                head,
+                Batch {
+                    version: Version(self.version),
+                    operations,
+                },
+            )
+            .await
+            .unwrap();
+    }
+
+    async fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.store.snapshot().await.unwrap()
+    }
+}
+
+fn field(choices: &mut Choices) -> FieldPath {
+    if choices.one_in(8) {
+        FieldPath::document_name()
+    } else {
+        FieldPath::parse(choices.pick::<&str>(&FIELDS)).unwrap()
+    }
+}
+
+fn operand(choices: &mut Choices, field: &FieldPath, documents: &[&Document]) -> Value {
+    if field.is_document_name() {
+        return match documents {
+            [] => reference(choices),
+            _ if choices.one_in(3) => reference(choices),
+            _ => Value::Reference(DocumentName {
+                database: database(),
+                path: choices.pick(documents).path.clone(),
+            }),
+        };
+    }
+    if !documents.is_empty() && !choices.one_in(3) {
+        match field.get(&choices.pick(documents).fields) {
+            Some(Value::Array(values)) if !values.is_empty() && choices.one_in(2) => {
+                return choices.pick(values).clone();
+            }
+            Some(value) => return value.clone(),
+            None => {}
+        }
+    }
+    value(choices)
+}
+
+fn leaf(choices: &mut Choices, documents: &[&Document]) -> Filter {
+    const OPERATORS: [FieldOperator; 10] = [
+        FieldOperator::LessThan,
+        FieldOperator::LessThanOrEqual,
+        FieldOperator::GreaterThan,
+        FieldOperator::GreaterThanOrEqual,
+        FieldOperator::Equal,
+        FieldOperator::NotEqual,
+        FieldOperator::ArrayContains,
+        FieldOperator::In,
+        FieldOperator::ArrayContainsAny,
+        FieldOperator::NotIn,
+    ];
+    const UNARY: [UnaryOperator; 4] = [
+        UnaryOperator::IsNan,
+        UnaryOperator::IsNull,
+        UnaryOperator::IsNotNan,
+        UnaryOperator::IsNotNull,
+    ];
+    let field = field(choices);
+    if choices.one_in(8) {
+        return Filter::Unary {
+            field,
+            operator: *choices.pick(&UNARY),
+        };
+    }
+    let operator = *choices.pick(&OPERATORS);
+    let value = match operator {
+        FieldOperator::In | FieldOperator::NotIn | FieldOperator::ArrayContainsAny => {
+            let len = 1 + choices.below(4);
+            Value::Array(
+                (0..len)
+                    .map(|_| operand(choices, &field, documents))
+                    .collect(),
+            )
+        }
+        _ => operand(choices, &field, documents),
+    };
+    Filter::Field {
+        field,
+        operator,
+        value,
+    }
+}
+
+fn filter(choices: &mut Choices, documents: &[&Document], depth: usize) -> Filter {
+    if depth == 0 || !choices.one_in(3) {
+        return leaf(choices, documents);
+    }
+    let len = 1 + choices.below(3);
+    let filters = (0..len)
+        .map(|_| filter(choices, documents, depth - 1))
+        .collect();
+    if choices.one_in(3) {
+        Filter::Or(filters)
+    } else {
+        Filter::And(filters)
+    }
+}
+
+fn cursor(choices: &mut Choices, orders: &[Order], documents: &[&Document]) -> Option<Cursor> {
+    if orders.is_empty() || !choices.one_in(3) {
+        return None;
+    }
+    let len = 1 + choices.below(orders.len());
+    // Mostly the position of a document that is there.
+    let whole = (!documents.is_empty() && !choices.one_in(3)).then(|| *choices.pick(documents));
+    let values = orders[..len]
+        .iter()
+        .map(|order| match whole {
+            Some(document) if order.field.is_document_name() => Value::Reference(DocumentName {
+                database: database(),
+                path: document.path.clone(),
+            }),
+            Some(document) => order
+                .field
+                .get(&document.fields)
+                .cloned()
+                .unwrap_or(Value::Integer(1)),
+            None => operand(choices, &order.field, documents),
+        })
+        .collect();
+    Some(Cursor {
+        values,
+        before: choices.one_in(2),
+    })
+}
+
+fn parts(choices: &mut Choices, documents: &[&Document]) -> QueryParts {
+    let parent = if choices.one_in(3) {
+        Parent::Document(
+            DocumentPath::parse(choices.pick::<&str>(&["c/a", "c/missing", "c/__id7__", "c/b"])).unwrap(),
+        )
+    } else {
+        Parent::Root
+    };
+    let selector = match choices.below(8) {
+        0 => Selector::Everything,
+        1 | 2 => Selector::Group((*choices.pick(&["c", "s"])).to_owned()),
+        _ => Selector::Collection((*choices.pick(&["c", "c", "c", "s", "c10"])).to_owned()),
+    };
+    let everything = selector == Selector::Everything;
+    // Half of the filters speak of one document, so that their parts can hold together.
+    let near = if documents.is_empty() || choices.one_in(2) {
+        documents.to_vec()
+    } else {
+        vec![*choices.pick(documents)]
+    };
+    let filter = (!choices.one_in(3)).then(|| filter(choices, &near, 2));
+    let mut order = Vec::new();
+    for _ in 0..choices.below(3) {
+        let field = if everything {
+            FieldPath::document_name()
+        } else {
+            field(choices)
+        };
+        let direction = if choices.one_in(2) {
+            OrderDirection::Ascending
+        } else {
+            OrderDirection::Descending
+        };
+        if order.iter().all(|order: &Order| order.field != field) {
+            order.push(Order { field, direction });
+        }
+    }
+    let start = cursor(choices, &order, documents);
+    let end = cursor(choices, &order, documents);
+    let offset = if choices.one_in(4) {
+        choices.below(5) as u32
+    } else {
+        0
+    };
+    let limit = choices.one_in(2).then(|| choices.below(8) as u32);
+    QueryParts {
+        database: database(),
+        parent,
+        selector,
+        filter,
+        order,
+        start,
+        end,
+        offset,
+        limit,
+        projection: None,
+    }
+}
+
+fn names<'a>(documents: impl IntoIterator<Item = &'a Document>) -> Vec<String> {
+    documents
+        .into_iter()
+        .map(|document| document.path.to_string())
+        .collect()
+}
+
+#[tokio::test]
+async fn answers_equal_the_plain_definition() {
+    let (mut asked, mut answered, mut indexed, mut ordered, mut named) = (0, 0, 0, 0, 0);
+    for seed in 0..100 {
+        let mut choices = Choices(seed);
+        let mut world = World::new();
+        let writes = 10 + choices.below(90);
+        world.write(World::random(&mut choices, writes)).await;
+        world.write(World::random(&mut choices, 10)).await;
+        let documents: Vec<&Document> = world.documents.values().collect();
+        let snapshot = world.snapshot().await;
+        let mut valid = 0;
+        while valid < 60 {
+            let parts = parts(&mut choices, &documents);
+            let Ok(query) = Query::new(parts.clone()) else {
+                continue;
+            };
+            valid += 1;
+            let plan = plan::choose(&query).unwrap();
+            let expected = names(query.evaluate(documents.iter().copied()));
+            let (found, stats) = run(&*snapshot, &query).await.unwrap();
+            assert_eq!(
+                names(found.iter().map(|document| &**document)),
+                expected,
+                "seed {seed}, query {query:?}, plan {plan:?}"
+            );
+            assert_eq!(stats.results_returned, expected.len() as u64);
+            asked += 1;
+            answered += usize::from(!expected.is_empty());
+            indexed += usize::from(stats.index_used.is_some());
+            ordered +=
+                usize::from(stats.index_used.is_some() && plan.grouping != Grouping::Unordered);
+            named += usize::from(matches!(plan.source, plan::Source::Documents(_)));
+        }
+    }
+    // The questions are worth asking.
+    assert!(
+        asked >= 2_000
+            && answered > asked / 3
+            && indexed > asked / 4
+            && ordered > asked / 8
+            && named > asked / 100,
+        "{asked} {answered} {indexed} {ordered} {named}"
+    );
+}
+
+#[tokio::test]
+async fn entries_after_updates_are_those_of_the_documents() {
+    for seed in 1_000..1_040 {
+        let mut choices = Choices(seed);
+        let mut world = World::new();
+        for _ in 0..6 {
+            let writes = 1 + choices.below(30);
+            world.write(World::random(&mut choices, writes)).await;
+            let fresh: BTreeSet<Bytes> = world.documents.values().flat_map(entries).collect();
+            let mut stored = BTreeSet::new();
+            for keyspace in [Keyspace::Index, Keyspace::Group] {
+                let page = world
+                    .snapshot()
+                    .await
+                    .page(&keyspace.range(), Direction::Forward, 100_000)
+                    .await
+                    .unwrap();
+                stored.extend(page.entries.into_iter().map(|(key, _)| key));
+            }
+            assert_eq!(stored, fresh, "seed {seed}");
+        }
+    }
+}
+
+/// `count` documents `c/0000…` with `n` = number, `even`, `t` = [number, "all"], and one child each when asked.
+async fn numbered(count: i64, children: bool) -> World {
+    let mut world = World::new();
+    let time = Timestamp::from_micros(1).unwrap();
+    let mut changes = Vec::new();
+    for n in 0..count {
+        let fields: Fields = BTreeMap::from([
+            ("n".to_owned(), Value::Integer(n)),
+            ("even".to_owned(), Value::Boolean(n % 2 == 0)),
+            (
+                "t".to_owned(),
+                Value::Array(vec![Value::Integer(n), Value::String("all".to_owned())]),
+            ),
+        ]);
+        let mut paths = vec![format!("c/{n:05}")];
+        if children {
+            paths.extend((0..20).map(|child| format!("c/{n:05}/s/{child}")));
+        }
+        for path in paths {
+            let path = DocumentPath::parse(&path).unwrap();
+            changes.push((
+                path.clone(),
+                Some(Document {
+                    path,
+                    create_time: time,
+                    update_time: time,
+                    fields: fields.clone(),
+                }),
+            ));
+        }
+    }
+    world.write(changes).await;
+    world
+}
+
+fn plain(
+    filter: Option<Filter>,
+    order: &[(&str, OrderDirection)],
+    limit: Option<u32>,
+) -> QueryParts {
+    let order = order
+        .iter()
+        .map(|(field, direction)| Order {
+            field: FieldPath::parse(field).unwrap(),
+            direction: *direction,
+        })
+        .collect();
+    QueryParts {
+        database: database(),
+        parent: Parent::Root,
+        selector: Selector::Collection("c".to_owned()),
+        filter,
+        order,
+        start: None,
+        end: None,
+        offset: 0,
+        limit,
+        projection: None,
+    }
+}
+
+fn compare(field: &str, operator: FieldOperator, value: Value) -> Filter {
+    Filter::Field {
+        field: FieldPath::parse(field).unwrap(),
+        operator,
+        value,
+    }
+}
+
+#[tokio::test]
+async fn an_indexed_query_touches_only_its_range() {
+    use OrderDirection::{Ascending, Descending};
+    let world = numbered(3_000, false).await;
+    let snapshot = world.snapshot().await;
+    let between = || {
+        Filter::And(vec![
+            compare("n", FieldOperator::GreaterThanOrEqual, Value::Integer(100)),
+            compare("n", FieldOperator::LessThan, Value::Integer(110)),
+        ])
+    };
+    let after = |n: i64| {
+        Some(Cursor {
+            values: vec![Value::Integer(n)],
+            before: false,
+        })
+    };
+    // Query, results, bound on entries and documents touched, index.
+    let cases = [
+        (
+            plain(
+                Some(compare("n", FieldOperator::Equal, Value::Integer(7))),
+                &[],
+                None,
+            ),
+            1,
+            1,
+            Some("(n ASC, __name__ ASC)"),
+        ),
+        (
+            plain(Some(between()), &[], None),
+            10,
+            10,
+            Some("(n ASC, __name__ ASC)"),
+        ),
+        (
+            plain(None, &[("n", Descending)], Some(20)),
+            20,
+            20,
+            Some("(n DESC, __name__ DESC)"),
+        ),
+        (
+            plain(None, &[("n", Ascending), ("even", Descending)], Some(20)),
+            20,
+            21,
+            Some("(n ASC, __name__ ASC)"),
+        ),
+        (
+            plain(
+                Some(compare("even", FieldOperator::Equal, Value::Boolean(true))),
+                &[],
+                Some(20),
+            ),
+            20,
+            20,
+            Some("(even ASC, __name__ ASC)"),
+        ),
+        (
+            plain(
+                Some(compare("even", FieldOperator::Equal, Value::Boolean(true))),
+                &[("__name__", Descending)],
+                Some(20),
+            ),
+            20,
+            20,
+            Some("(even DESC, __name__ DESC)"),
+        ),
+        (
+            plain(
+                Some(compare(
+                    "t",
+                    FieldOperator::ArrayContains,
+                    Value::Integer(5),
+                )),
+                &[],
+                None,
+            ),
+            1,
+            1,
+            Some("(t CONTAINS, __name__ ASC)"),
+        ),
+        (
+            plain(
+                Some(compare(
+                    "n",
+                    FieldOperator::In,
+                    Value::Array(vec![
+                        Value::Integer(5),
+                        Value::Double(5.0),
+                        Value::Integer(2_000),
+                    ]),
+                )),
+                &[],
+                None,
+            ),
+            2,
+            2,
+            Some("(n ASC, __name__ ASC)"),
+        ),
+        (plain(None, &[], Some(20)), 20, 20, None),
+        (
+            QueryParts {
+                start: after(2_990),
+                ..plain(None, &[("n", Ascending)], None)
+            },
+            9,
+            9,
+            Some("(n ASC, __name__ ASC)"),
+        ),
+        (
+            QueryParts {
+                start: after(10),
+                ..plain(None, &[("n", Descending)], None)
+            },
+            10,
+            10,
+            Some("(n DESC, __name__ DESC)"),
+        ),
+        (
+            QueryParts {
+                offset: 5,
+                ..plain(None, &[("n", Ascending)], Some(5))
+            },
+            5,
+            10,
+            Some("(n ASC, __name__ ASC)"),
+        ),
+    ];
+    for (parts, results, touched, index) in cases {
+        let query = Query::new(parts).unwrap();
+        let (documents, stats) = run(&*snapshot, &query).await.unwrap();
+        assert_eq!(documents.len(), results, "{query:?}");
+        assert_eq!(stats.index_used.as_deref(), index, "{query:?}");
+        assert!(
+            stats.documents_scanned <= touched && stats.index_entries_scanned <= touched,
+            "{query:?} {stats:?}"
+        );
+        assert_eq!(stats.index_entries_scanned > 0, index.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_scan_jumps_over_descendants() {
+    let world = numbered(200, true).await;
+    let snapshot = world.snapshot().await;
+    for direction in [OrderDirection::Ascending, OrderDirection::Descending] {
+        let (documents, stats) = run(
+            &*snapshot,
+            &Query::new(plain(None, &[("__name__", direction)], None)).unwrap(),
+        )
+        .await
+        .unwrap();
+        assert_eq!(documents.len(), 200);
+        assert!(stats.documents_scanned < 200 * 8, "{stats:?}");
+    }
+}
+
+#[tokio::test]
+async fn memory_is_bounded_and_a_limit_keeps_it_small() {
+    let world = numbered(500, false).await;
+    let snapshot = world.snapshot().await;
+    // No index serves this order.
+    let parts = plain(
+        Some(compare("even", FieldOperator::Equal, Value::Boolean(true))),
+        &[("n", OrderDirection::Descending)],
+        None,
+    );
+    let query = Query::new(parts.clone()).unwrap();
+    let error = run_plan_for_tests(&*snapshot, &query, 50_000)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::ResourceExhausted(_)), "{error:?}");
+    let query = Query::new(QueryParts {
+        limit: Some(3),
+        ..parts
+    })
+    .unwrap();
+    let (documents, _) = run_plan_for_tests(&*snapshot, &query, 50_000)
+        .await
+        .unwrap();
+    assert_eq!(
+        names(documents.iter().map(|document| &**document)),
+        ["c/00498", "c/00496", "c/00494"]
+    );
+}
+
+async fn run_plan_for_tests(
+    snapshot: &dyn Snapshot,
+    query: &Query,
+    bytes_max: usize,
+) -> Result<(Vec<Arc<Document>>, ExecutionStats), Error> {
+    run::run_plan(snapshot, query, plan::choose(query)?, bytes_max).await
+}
+
+#[tokio::test]
+async fn a_poor_plan_costs_time_not_correctness() {
+    let world = numbered(50, true).await;
+    let snapshot = world.snapshot().await;
+    let query = Query::new(plain(
+        Some(compare("n", FieldOperator::LessThan, Value::Integer(3))),
+        &[],
+        None,
+    ))
+    .unwrap();
+    let plan = plan::Plan {
+        source: plan::Source::Stored {
+            range: Range::prefix(&[Keyspace::Document.byte()]),
+            children_of: None,
+        },
+        direction: Direction::Backward,
+        grouping: Grouping::Unordered,
+        index_used: None,
+    };
+    let (documents, _) = run::run_plan(&*snapshot, &query, plan, run::QUERY_BYTES_MAX)
+        .await
+        .unwrap();
+    assert_eq!(
+        names(documents.iter().map(|document| &**document)),
+        ["c/00000", "c/00001", "c/00002"]
+    );
+}
+
+#[tokio::test]
+async fn aggregations_see_the_result_and_stop_when_they_can() {
+    let world = numbered(300, false).await;
+    let snapshot = world.snapshot().await;
+    let n = || FieldPath::parse("n").unwrap();
+    let all = || {
+        vec![
+            Aggregation {
+                alias: "count".to_owned(),
+                operator: AggregationOperator::Count { up_to: None },
+            },
+            Aggregation {
+                alias: "some".to_owned(),
+                operator: AggregationOperator::Count { up_to: Some(5) },
+            },
+            Aggregation {
+                alias: "sum".to_owned(),
+                operator: AggregationOperator::Sum(n()),
+            },
+            Aggregation {
+                alias: "average".to_owned(),
+                operator: AggregationOperator::Average(n()),
+            },
+        ]
+    };
+    let below = |n: i64| Some(compare("n", FieldOperator::LessThan, Value::Integer(n)));
+    for (parts, expected) in [
+        (
+            plain(below(11), &[], None),
+            ["Integer(11)", "Integer(5)", "Integer(55)", "Double(5.0)"],
+        ),
+        (
+            plain(None, &[("n", OrderDirection::Descending)], Some(2)),
+            ["Integer(2)", "Integer(2)", "Integer(597)", "Double(298.5)"],
+        ),
+        (
+            plain(below(-1), &[], None),
+            ["Integer(0)", "Integer(0)", "Integer(0)", "Null"],
+        ),
+    ] {
+        let results = aggregate(&*snapshot, &Query::new(parts).unwrap(), all())
+            .await
+            .unwrap();
+        let texts: Vec<String> = results
+            .iter()
+            .map(|(_, value)| format!("{value:?}"))
+            .collect();
+        assert_eq!(texts, expected);
+    }
+}
+
+#[tokio::test]
+async fn an_entry_without_its_document_is_corruption() {
+    let mut world = numbered(3, false).await;
+    let operations = vec![Operation::Delete {
+        key: document_key(&DocumentPath::parse("c/00001").unwrap()),
+    }];
+    world
+        .store
+        .apply(
+            Version(world.version),
+            Batch {
+                version: Version(world.version + 1),
+                operations,
+            },
+        )
+        .await
+        .unwrap();
+    world.version += 1;
+    let query = Query::new(plain(None, &[("n", OrderDirection::Ascending)], None)).unwrap();
+    let error = run(&*world.snapshot().await, &query).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Corrupt(text) if text.contains("c/00001")),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_document_may_not_have_too_many_or_too_long_entries() {
+    let time = Timestamp::from_micros(1).unwrap();
+    let document = |fields: Fields| Document {
+        path: DocumentPath::parse("c/d").unwrap(),
+        create_time: time,
+        update_time: time,
+        fields,
+    };
+    let message = |fields: Fields| {
+        diff::operations(&database(), None, Some(&document(fields)))
+            .map(|operations| operations.len())
+            .map_err(|error| error.to_string())
+    };
+    let flat = |count: usize| {
+        (0..count)
+            .map(|n| (format!("f{n}"), Value::Null))
+            .collect::<Fields>()
+    };
+    assert_eq!(message(flat(40_000)), Ok(40_001));
+    assert_eq!(
+        message(flat(40_001)),
+        Err("too many index entries for entity /c/d".to_owned())
+    );
+    let array = |count: i64| {
+        Fields::from([(
+            "t".to_owned(),
+            Value::Array((0..count).map(Value::Integer).collect()),
+        )])
+    };
+    assert_eq!(message(array(39_999)), Ok(40_001));
+    assert_eq!(
+        message(array(40_000)),
+        Err("too many index entries for entity /c/d".to_owned())
+    );
+    assert_eq!(
+        message(Fields::from([("f".repeat(7_700), Value::Null)])),
+        Err("Index entry is too large.".to_owned())
+    );
+    let long = (0..6_000)
+        .map(|n| (format!("f{n}"), Value::String("x".repeat(1_600))))
+        .collect();
+    assert_eq!(message(long), Err("Index entry is too large.".to_owned()));
+}
