@@ -66,7 +66,7 @@ pub use aggregate::{Aggregation, AggregationOperator};
 pub use change::Change;
 pub use document::{Document, Fields};
 pub use field::{FieldMask, FieldPath};
-pub use filter::{Filter, FieldOperator, UnaryOperator};
+pub use filter::{FieldOperator, Filter, UnaryOperator};
 pub use invalid::Invalid;
 pub use path::{CollectionPath, DatabaseName, DocumentName, DocumentPath, Parent};
 pub use query::{Cursor, Direction, Order, Query, QueryParts, Selector};
