@@ -63,36 +63,3 @@ impl<U: Message + Default> Decoder for WireDecoder<U> {
 pub fn undecodable(error: &prost::DecodeError) -> Status {
     Status::invalid_argument(format!("The message cannot be decoded: {error}"))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pb;
-
-    #[test]
-    fn too_deep_is_the_callers_mistake() {
-        let mut value = pb::Value { value_type: None };
-        for _ in 0..100 {
-            let array = pb::ArrayValue {
-                values: vec![value],
-            };
-            value = pb::Value {
-                value_type: Some(pb::value::ValueType::ArrayValue(array)),
-            };
-        }
-        let error = pb::Value::decode(value.encode_to_vec().as_slice()).unwrap_err();
-        let status = undecodable(&error);
-        assert_eq!(status.code(), tonic::Code::InvalidArgument);
-        assert!(
-            status.message().contains("recursion"),
-            "{}",
-            status.message()
-        );
-    }
-
-    #[test]
-    fn broken_text_is_the_callers_mistake() {
-        let error = pb::DocumentMask::decode([0x0a, 0x01, 0xff].as_slice()).unwrap_err();
-        assert_eq!(undecodable(&error).code(), tonic::Code::InvalidArgument);
-    }
-}

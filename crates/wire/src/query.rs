@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use watchfire_model::limits::AGGREGATIONS_MAX;
 use watchfire_model::path::{check_collection_id, parse_parent};
+use watchfire_model::value::check_field_name;
 use watchfire_model::{
     Aggregation, AggregationOperator, Cursor, Direction, FieldMask, FieldOperator, FieldPath,
     Filter, Order, Query, QueryParts, Selector, UnaryOperator, Value,
@@ -14,9 +16,6 @@ use crate::pb::structured_aggregation_query as pb_aggregation;
 use crate::pb::structured_query as pb_query;
 use crate::refusal::Refusal;
 use crate::value::{decode_value, encode_value};
-
-/// The most aggregations that one request may have.
-pub const MAX_AGGREGATIONS: usize = 5;
 
 /// Reads a query below `parent` (`…/documents` or a document's full name).
 /// Refused: more than one collection, negative limit or offset, anything unset that must be set, and
@@ -65,7 +64,7 @@ pub fn decode_query(parent: &str, query: pb::StructuredQuery) -> Result<Query, R
 
 /// Reads an aggregation query: the query, and what is computed over it, each with its alias (those
 /// without get `field_1`, `field_2`, …).
-/// Refused: none or more than [`MAX_AGGREGATIONS`], an alias twice or that could not be a field's name,
+/// Refused: none or more than [`AGGREGATIONS_MAX`], an alias twice or that could not be a field's name,
 /// a bound on the count below 1.
 pub fn decode_aggregation_query(
     parent: &str,
@@ -75,7 +74,7 @@ pub fn decode_aggregation_query(
         query_type,
         aggregations,
     } = query;
-    let Some(pb_aggregation_query_type::StructuredQuery(structured)) = query_type else {
+    let Some(pb_aggregation::QueryType::StructuredQuery(structured)) = query_type else {
         return Err(Refusal::invalid(
             "StructuredAggregationQuery.query_type must be set.",
         ));
@@ -83,9 +82,9 @@ pub fn decode_aggregation_query(
     if aggregations.is_empty() {
         return Err(Refusal::invalid("Aggregations can not be empty"));
     }
-    if aggregations.len() > MAX_AGGREGATIONS {
+    if aggregations.len() > AGGREGATIONS_MAX {
         return Err(Refusal::invalid(format!(
-            "The maximum number of aggregations allowed in an aggregation query is {MAX_AGGREGATIONS}. Received: {}",
+            "The maximum number of aggregations allowed in an aggregation query is {AGGREGATIONS_MAX}. Received: {}",
             aggregations.len()
         )));
     }
@@ -97,7 +96,7 @@ pub fn decode_aggregation_query(
             unnamed += 1;
             format!("field_{unnamed}")
         } else {
-            FieldPath::from_segments(vec![alias.clone()])?;
+            check_field_name(&alias)?;
             alias
         };
         if !aliases.insert(alias.clone()) {
@@ -112,8 +111,6 @@ pub fn decode_aggregation_query(
     }
     Ok((decode_query(parent, structured)?, decoded))
 }
-
-use pb::structured_aggregation_query::QueryType as pb_aggregation_query_type;
 
 fn decode_aggregation_operator(
     operator: Option<pb_aggregation::aggregation::Operator>,
@@ -276,21 +273,18 @@ fn decode_field(
     Ok(FieldPath::parse(&field_path)?)
 }
 
-/// `None`: all fields. The name is in every answer anyway, so that asking for it alone is asking for
-/// no fields.
+/// `None`: all fields. The name is in every answer anyway; asking for it alone, a mask that names no
+/// field of any document, is asking for no fields.
 fn decode_projection(projection: pb_query::Projection) -> Result<Option<FieldMask>, Refusal> {
     let pb_query::Projection { fields } = projection;
     if fields.is_empty() {
         return Ok(None);
     }
-    let mut paths = Vec::with_capacity(fields.len());
-    for field in fields {
-        let path = decode_field(Some(field), "Projection.fields")?;
-        if !path.is_document_name() {
-            paths.push(path);
-        }
-    }
-    Ok(Some(FieldMask::new(paths)))
+    let paths: Result<Vec<FieldPath>, Refusal> = fields
+        .into_iter()
+        .map(|field| decode_field(Some(field), "Projection.fields"))
+        .collect();
+    Ok(Some(FieldMask::new(paths?)))
 }
 
 /// Reads a position in a result.

@@ -69,3 +69,70 @@ pub fn decode_transaction_options(
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(mode: Option<Mode>) -> Result<TransactionMode, Refusal> {
+        decode_transaction_options(pb::TransactionOptions { mode })
+    }
+
+    #[test]
+    fn every_mode_is_carried_over() {
+        assert_eq!(decode(None).unwrap(), TransactionMode::Unspecified);
+        let read_write = |retry: &[u8], concurrency_mode| {
+            Some(Mode::ReadWrite(ReadWrite {
+                retry_transaction: retry.to_vec(),
+                concurrency_mode,
+            }))
+        };
+        for (number, concurrency) in [
+            (0, Concurrency::Unspecified),
+            (1, Concurrency::Optimistic),
+            (2, Concurrency::Pessimistic),
+        ] {
+            assert_eq!(
+                decode(read_write(&[], number)).unwrap(),
+                TransactionMode::ReadWrite {
+                    retry: None,
+                    concurrency
+                }
+            );
+        }
+        assert!(matches!(
+            decode(read_write(&[7], 0)).unwrap(),
+            TransactionMode::ReadWrite { retry: Some(id), .. } if id == [7]
+        ));
+        assert!(matches!(
+            decode(read_write(&[], 3)),
+            Err(Refusal::Invalid(_))
+        ));
+    }
+
+    #[test]
+    fn a_reading_transaction_may_have_a_moment() {
+        let read_only = |time: Option<prost_types::Timestamp>| {
+            Some(Mode::ReadOnly(ReadOnly {
+                consistency_selector: time.map(read_only::ConsistencySelector::ReadTime),
+            }))
+        };
+        assert_eq!(
+            decode(read_only(None)).unwrap(),
+            TransactionMode::ReadOnly { read_time: None }
+        );
+        let second = prost_types::Timestamp {
+            seconds: 1,
+            nanos: 0,
+        };
+        assert!(matches!(
+            decode(read_only(Some(second))).unwrap(),
+            TransactionMode::ReadOnly { read_time: Some(time) } if time.micros() == 1_000_000
+        ));
+        let far = prost_types::Timestamp {
+            seconds: i64::MAX,
+            nanos: 0,
+        };
+        assert!(decode(read_only(Some(far))).is_err());
+    }
+}

@@ -83,21 +83,12 @@ fn decode_geo_point(place: pb::LatLng) -> Result<GeoPoint, Refusal> {
         latitude,
         longitude,
     } = place;
-    // NaN is in no range.
-    if !(-90.0..=90.0).contains(&latitude) {
-        return Err(Refusal::invalid(format!(
-            "Latitude must be in the range of [-90, 90], but was {latitude}."
-        )));
-    }
-    if !(-180.0..=180.0).contains(&longitude) {
-        return Err(Refusal::invalid(format!(
-            "Longitude must be in the range of [-180, 180], but was {longitude}."
-        )));
-    }
-    Ok(GeoPoint {
+    let place = GeoPoint {
         latitude,
         longitude,
-    })
+    };
+    place.check()?;
+    Ok(place)
 }
 
 fn decode_map(map: pb::MapValue) -> Result<Value, Refusal> {
