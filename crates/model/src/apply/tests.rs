@@ -83,7 +83,8 @@ fn operations() {
     let a1 = [("a", int(1))];
     let nested = [("m", map(&[("x", int(1)), ("y", int(2))])), ("z", int(9))];
     // Name, fields before, write, fields after, whether it changed.
-    let cases: Vec<(&str, Option<Fields>, Write, Option<Fields>, bool)> = vec![
+    type Case<'a> = (&'a str, Option<Fields>, Write, Option<Fields>, bool);
+    let cases: Vec<Case<'_>> = vec![
         ("set creates", None, set(&a1), Some(fields_of(&a1)), true),
         (
             "set replaces",

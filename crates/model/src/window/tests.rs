@@ -160,7 +160,8 @@ fn full_windows() {
     };
     type Edits<'a> = &'a [(&'a str, Option<i64>)];
     // Documents c/a to c/e hold 10, 20, ..., 50. Name, offset, limit, edits, result, whether refilled.
-    let cases: Vec<(&str, u32, Option<u32>, Edits<'_>, &str, bool)> = vec![
+    type Case<'a> = (&'a str, u32, Option<u32>, Edits<'a>, &'a str, bool);
+    let cases: Vec<Case<'_>> = vec![
         (
             "a new one pushes the last out",
             0,
