@@ -5,12 +5,8 @@
 //! Never reads documents itself: they are added one by one, in any order, and the order of integers does not
 //! matter.
 
-use std::collections::HashSet;
-
 use crate::document::Document;
 use crate::field::FieldPath;
-use crate::invalid::Invalid;
-use crate::limits::AGGREGATIONS_MAX;
 use crate::value::Value;
 
 #[cfg(test)]
@@ -39,34 +35,6 @@ pub struct Aggregation {
     pub operator: AggregationOperator,
 }
 
-/// Refuses none, too many, equal aliases, and a count up to 0.
-pub fn check_aggregations(aggregations: &[Aggregation]) -> Result<(), Invalid> {
-    if aggregations.is_empty() {
-        return Err(Invalid::new("Aggregations can not be empty"));
-    }
-    if aggregations.len() > AGGREGATIONS_MAX {
-        return Err(Invalid::new(format!(
-            "The maximum number of aggregations allowed in an aggregation query is {AGGREGATIONS_MAX}. Received: {}",
-            aggregations.len()
-        )));
-    }
-    let mut aliases = HashSet::new();
-    for aggregation in aggregations {
-        if !aliases.insert(&aggregation.alias) {
-            return Err(Invalid::new(format!(
-                "Aggregation aliases contain duplicate alias: {}",
-                aggregation.alias
-            )));
-        }
-        if let AggregationOperator::Count { up_to: Some(0) } = aggregation.operator {
-            return Err(Invalid::new(
-                "The up_to of a COUNT aggregation must be greater than zero.",
-            ));
-        }
-    }
-    Ok(())
-}
-
 /// Runs several aggregations over one pass of documents.
 #[derive(Debug)]
 pub struct Aggregator {
@@ -87,7 +55,7 @@ struct Total {
 }
 
 impl Aggregator {
-    /// Starts with no document. Assumes `check_aggregations`.
+    /// Starts with no document. How many there may be, and under which names, is for the caller to check.
     pub fn new(aggregations: Vec<Aggregation>) -> Self {
         Self {
             totals: aggregations.iter().map(|_| Total::default()).collect(),

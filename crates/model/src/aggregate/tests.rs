@@ -29,7 +29,6 @@ fn run(operators: Vec<AggregationOperator>, documents: &[Document]) -> Vec<Value
             operator,
         })
         .collect();
-    check_aggregations(&aggregations).unwrap();
     let mut aggregator = Aggregator::new(aggregations);
     for document in documents {
         aggregator.add(document);
@@ -138,34 +137,5 @@ fn only_documents_with_all_fields_count() {
                 "{operators:?}: {found:?} instead of {expected}"
             );
         }
-    }
-}
-
-#[test]
-fn refusals() {
-    let count = |alias: &str, up_to| Aggregation {
-        alias: alias.to_owned(),
-        operator: AggregationOperator::Count { up_to },
-    };
-    let cases = [
-        (vec![], "Aggregations can not be empty"),
-        (
-            vec![count("a", None), count("a", None)],
-            "Aggregation aliases contain duplicate alias: a",
-        ),
-        (
-            (0..6).map(|n| count(&format!("a{n}"), None)).collect(),
-            "The maximum number of aggregations allowed in an aggregation query is 5. Received: 6",
-        ),
-        (
-            vec![count("a", Some(0))],
-            "The up_to of a COUNT aggregation must be greater than zero.",
-        ),
-    ];
-    for (aggregations, text) in cases {
-        assert_eq!(
-            check_aggregations(&aggregations).unwrap_err().to_string(),
-            text
-        );
     }
 }
