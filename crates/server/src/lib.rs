@@ -1,1 +1,32 @@
-//! x
+//! The faces of Watchfire and the wiring behind them.
+//!
+//! # How a request goes
+//!
+//! `accept` takes connections, `front` turns the protocol's bytes into the words of the model and
+//! back, `service` carries out each operation once for every front, `databases` finds the open
+//! database by its name, and `status` turns every failure into a code and a sentence, in one place.
+//! `assemble` is the only module that constructs things; nothing is global.
+//!
+//! # What lives here and what does not
+//!
+//! Protocols, connections, configuration and the order in which things start and stop. No query
+//! logic, no matching, no storage: those are asked for below. Generated protocol types are seen
+//! only in `front`.
+//!
+//! # How it stops
+//!
+//! Streams end with UNAVAILABLE, which every SDK answers by connecting again; unary calls in flight
+//! are finished; then hubs, engines and the store are closed. Every step has a bounded time.
+//!
+//! # What is not done
+//!
+//! Callers are not authenticated, and there is one front, gRPC without encryption.
+
+pub mod accept;
+pub mod assemble;
+pub mod config;
+pub mod databases;
+pub mod error;
+pub mod front;
+pub mod service;
+pub mod status;

@@ -1,1 +1,72 @@
-fn main() {}
+//! The `watchfire` command: reads its settings, serves until it is told to stop, and ends with
+//! exit code 0 when it was told to.
+
+use anyhow::Context;
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use watchfire_server::assemble::Server;
+use watchfire_server::config::Config;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let serve = Config::parse().into_serve();
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,watchfire=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+
+    // The signals are taken before the greeting: who has read it may send one.
+    let mut signals = Signals::new().context("cannot wait for signals")?;
+    let mut server = Server::start(serve).await?;
+    println!("{}", server.greeting());
+    tokio::select! {
+        () = signals.received() => {}
+        ended = server.ended() => ended.context("the server has ended by itself")?,
+    }
+    println!("Shutting down: streams end, commits in flight are finished");
+    server.stop().await?;
+    println!("Stopped");
+    Ok(())
+}
+
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn received(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

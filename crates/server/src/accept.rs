@@ -1,0 +1,197 @@
+//! Connections: taking them, bounding them, and dropping those that say nothing.
+//!
+//! A connection costs a socket and a small task until its first byte; one that has not sent a byte
+//! within `FIRST_BYTE_MAX` is dropped. Afterwards the keep-alive of HTTP/2 finds out who is gone.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::stream::{self, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+/// How long a connection may stay before its first byte.
+pub const FIRST_BYTE_MAX: Duration = Duration::from_secs(30);
+
+/// Connections open at the same time, when the system allows as many files. Further ones wait in the
+/// system's queue until one closes.
+pub const CONNECTIONS_MAX: usize = 100_000;
+
+/// Open files that are kept free for the stores, out of what the system allows.
+const FILES_RESERVED: usize = 1_024;
+
+/// Pause after the system could not give a connection, mostly for want of open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How many connections this process takes: as many as its open files allow, after asking the
+/// system for the most that it grants.
+pub fn connections_max() -> usize {
+    let files = files_max();
+    let reserved = FILES_RESERVED.min(files / 2);
+    files.saturating_sub(reserved).clamp(1, CONNECTIONS_MAX)
+}
+
+#[cfg(unix)]
+fn files_max() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limits = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limits.maximum,
+        maximum: limits.maximum,
+    };
+    let granted = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limits.maximum,
+        Err(_) => limits.current,
+    };
+    // No limit at all is absent here.
+    granted.map_or(usize::MAX, |files| {
+        usize::try_from(files).unwrap_or(usize::MAX)
+    })
+}
+
+#[cfg(not(unix))]
+fn files_max() -> usize {
+    usize::MAX
+}
+
+/// Connections as they come. Never ends and never fails: what the system refuses is tried again.
+pub fn connections(
+    listener: TcpListener,
+    connections_max: usize,
+) -> impl Stream<Item = io::Result<Connection>> {
+    let permits = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
+    stream::unfold((listener, permits), |(listener, permits)| async move {
+        let permit = permits.clone().acquire_owned().await.ok()?;
+        let stream = loop {
+            match listener.accept().await {
+                Ok((stream, _)) => break stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        };
+        // Answers are small and waited for: they must not wait for more to send.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps delaying small packets");
+        }
+        let silence = Some(Box::pin(tokio::time::sleep(FIRST_BYTE_MAX)));
+        Some((
+            Ok(Connection {
+                stream,
+                silence,
+                _permit: permit,
+            }),
+            (listener, permits),
+        ))
+    })
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    /// Runs until the first byte; absent afterwards.
+    silence: Option<Pin<Box<Sleep>>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            Poll::Ready(read) => {
+                self.silence = None;
+                Poll::Ready(read)
+            }
+            Poll::Pending => match self
+                .silence
+                .as_mut()
+                .map(|silence| silence.as_mut().poll(cx))
+            {
+                Some(Poll::Ready(())) => Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the connection said nothing",
+                ))),
+                Some(Poll::Pending) | None => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_a_connection_and_a_byte_saves_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut connections = Box::pin(connections(listener, 2));
+        let _silent = TcpStream::connect(address).await.unwrap();
+        let mut first = connections.next().await.unwrap().unwrap();
+        let error = first.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+
+        let mut talker = TcpStream::connect(address).await.unwrap();
+        let mut second = connections.next().await.unwrap().unwrap();
+        talker.write_all(b"x").await.unwrap();
+        assert_eq!(second.read_u8().await.unwrap(), b'x');
+        assert!(second.silence.is_none());
+    }
+
+    #[test]
+    fn some_connections_are_always_allowed() {
+        assert!((1..=CONNECTIONS_MAX).contains(&connections_max()));
+    }
+}

@@ -1,0 +1,221 @@
+//! The one place where the parts meet: how the server starts, and in which order it stops.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport;
+use watchfire_model::{Clock, Timestamp};
+use watchfire_storage::embedded::Embedded;
+use watchfire_storage::memory::MemoryStore;
+use watchfire_storage::{Error as StoreError, Store};
+
+use crate::accept;
+use crate::config::Serve;
+use crate::databases::{Databases, OpenStore};
+use crate::front::grpc;
+use crate::front::grpc_message::GrpcMessageLayer;
+
+/// How long calls in flight may take after the order to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// How long closing databases and their store may take after that.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
+
+/// How often a silent HTTP/2 connection is asked whether it is alive, and how long it may take to answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// Streams that one connection may have open. SDKs in one process share a connection, so that this
+/// bounds the listeners of a whole application server.
+const STREAMS_PER_CONNECTION_MAX: u32 = 10_000;
+
+/// Bytes that a client may send ahead of being read, for one stream and for a whole connection.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// Size of a request's headers, in bytes.
+const HEADERS_MAX: u32 = 64 * 1024;
+
+/// A running server.
+pub struct Server {
+    address: SocketAddr,
+    data: Option<PathBuf>,
+    shutdown: CancellationToken,
+    serving: JoinHandle<Result<(), transport::Error>>,
+    databases: Arc<Databases>,
+    embedded: Option<Arc<Embedded>>,
+}
+
+impl Server {
+    /// Opens the store, then the listener. Needs a Tokio runtime.
+    pub async fn start(serve: Serve) -> anyhow::Result<Self> {
+        let Serve {
+            listen,
+            data,
+            memory,
+        } = serve;
+        let (open_store, embedded, data) = if memory {
+            (open_memory(), None, None)
+        } else {
+            let folder = data.clone();
+            let embedded = tokio::task::spawn_blocking(move || Embedded::open(&folder))
+                .await
+                .context("opening the data folder failed")?
+                .with_context(|| format!("cannot open the data folder {}", data.display()))?;
+            let data = std::path::absolute(&data).unwrap_or(data);
+            (open_embedded(embedded.clone()), Some(embedded), Some(data))
+        };
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("cannot listen on {listen}: choose another address with --listen")
+        })?;
+        let address = listener
+            .local_addr()
+            .context("cannot tell the address of the listener")?;
+
+        let databases = Arc::new(Databases::new(open_store, Arc::new(SystemClock)));
+        let shutdown = CancellationToken::new();
+        let connections = accept::connections(listener, accept::connections_max());
+        let serving = transport::Server::builder()
+            .accept_http1(true)
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER_MAX))
+            .http2_max_header_list_size(HEADERS_MAX)
+            .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .layer(GrpcMessageLayer)
+            .add_service(grpc::service(databases.clone(), shutdown.clone()))
+            .serve_with_incoming_shutdown(connections, shutdown.clone().cancelled_owned());
+        Ok(Self {
+            address,
+            data,
+            shutdown,
+            serving: tokio::spawn(serving),
+            databases,
+            embedded,
+        })
+    }
+
+    /// Where it listens; with the real port when port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What a person who has just started it wants to know.
+    pub fn greeting(&self) -> String {
+        let host = match self.address.ip() {
+            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ip => ip,
+        };
+        let port = self.address.port();
+        let reach = SocketAddr::new(host, port);
+        let data = match &self.data {
+            Some(folder) => format!("Data is kept in {}", folder.display()),
+            None => "Data is kept in memory and forgotten at the end".to_owned(),
+        };
+        format!(
+            "Watchfire listens on {address}
+{data}
+
+Node SDK:
+  process.env.FIRESTORE_EMULATOR_HOST = '{reach}';
+  const {{ Firestore }} = require('@google-cloud/firestore');
+  const db = new Firestore({{ projectId: 'demo' }});
+
+Web SDK:
+  import {{ initializeApp }} from 'firebase/app'; import {{ getFirestore, connectFirestoreEmulator }} from 'firebase/firestore';
+  const db = getFirestore(initializeApp({{ projectId: 'demo' }}));
+  connectFirestoreEmulator(db, '{host}', {port});
+",
+            address = self.address,
+        )
+    }
+
+    /// Returns when it has stopped serving without being told to, with the reason.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        (&mut self.serving)
+            .await
+            .context("the serving task failed")?
+            .context("serving failed")
+    }
+
+    /// Ends streams, finishes calls in flight, closes databases and the store, in this order. Takes
+    /// at most `DRAIN_MAX` and `CLOSE_MAX` together.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let Self {
+            serving,
+            shutdown,
+            databases,
+            embedded,
+            address: _,
+            data: _,
+        } = self;
+        shutdown.cancel();
+        let abort = serving.abort_handle();
+        match tokio::time::timeout(DRAIN_MAX, serving).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!(%error, "serving did not end cleanly"),
+            Ok(Err(error)) => tracing::warn!(%error, "the serving task failed"),
+            Err(_) => {
+                tracing::warn!("some calls did not end in time and are cut off");
+                abort.abort();
+            }
+        }
+        let close = async {
+            databases.close().await?;
+            if let Some(embedded) = embedded {
+                embedded.close().await?;
+            }
+            anyhow::Ok(())
+        };
+        match tokio::time::timeout(CLOSE_MAX, close).await {
+            Ok(closed) => closed.context("closing the databases failed"),
+            Err(_) => {
+                // Every acknowledged commit is on the disk: the next start recovers.
+                tracing::warn!("the store did not close in time");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn open_memory() -> OpenStore {
+    Box::new(|_| {
+        Box::pin(async {
+            let store: Arc<dyn Store> = MemoryStore::new();
+            Ok(store)
+        })
+    })
+}
+
+fn open_embedded(embedded: Arc<Embedded>) -> OpenStore {
+    Box::new(move |name| {
+        let embedded = embedded.clone();
+        Box::pin(async move {
+            // Opening reads and may write files.
+            let opening = tokio::task::spawn_blocking(move || embedded.database(&name.to_string()));
+            opening
+                .await
+                .unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
+        })
+    })
+}
+
+/// The clock of the system.
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since_1970 = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let micros = i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(micros).expect("the system's clock stands before the year 10000")
+    }
+}

@@ -1,0 +1,115 @@
+//! From a name to an open database.
+//!
+//! A database is opened (and made, if it is new) when it is first named, once even when many ask
+//! at the same moment, and stays open until the server ends. It knows no engine of storage: how a
+//! store is opened is given to it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+use tokio::sync::OnceCell;
+use watchfire_engine::Engine;
+use watchfire_model::{Clock, DatabaseName};
+use watchfire_realtime::Hub;
+use watchfire_storage::Store;
+
+use crate::error::Error;
+
+/// Databases open at the same time. One more is refused with `TooManyDatabases`: an open database
+/// holds memory and a task, and names cost a caller nothing.
+pub const DATABASES_OPEN_MAX: usize = 1_000;
+
+/// Opens the store of a database.
+pub type OpenStore = Box<
+    dyn Fn(DatabaseName) -> BoxFuture<'static, Result<Arc<dyn Store>, watchfire_storage::Error>>
+        + Send
+        + Sync,
+>;
+
+/// One open database: its engine, and the hub that feeds its listeners.
+pub struct Database {
+    pub name: DatabaseName,
+    pub engine: Engine,
+    pub hub: Hub,
+}
+
+type Slot = Arc<OnceCell<Arc<Database>>>;
+
+/// All databases of the process.
+pub struct Databases {
+    open_store: OpenStore,
+    clock: Arc<dyn Clock>,
+    /// Invariant: at most `DATABASES_OPEN_MAX` slots. A slot is made by `get`, filled when opening
+    /// succeeds, and taken out again when it fails.
+    slots: Mutex<HashMap<DatabaseName, Slot>>,
+}
+
+impl Databases {
+    pub fn new(open_store: OpenStore, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            open_store,
+            clock,
+            slots: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The database of that name, opened now if it is not open.
+    pub async fn get(&self, name: &DatabaseName) -> Result<Arc<Database>, Error> {
+        let slot = self.slot(name)?;
+        match slot.get_or_try_init(|| self.open(name)).await {
+            Ok(database) => Ok(database.clone()),
+            Err(error) => {
+                let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+                if slots.get(name).is_some_and(|slot| !slot.initialized()) {
+                    slots.remove(name);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends listening, finishes commits and closes every store.
+    pub async fn close(&self) -> Result<(), Error> {
+        let slots: Vec<Slot> = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.drain().map(|(_, slot)| slot).collect()
+        };
+        let mut outcome = Ok(());
+        for database in slots.iter().filter_map(|slot| slot.get()) {
+            database.hub.close().await;
+            if let Err(error) = database.engine.close().await {
+                tracing::error!(database = %database.name, %error, "a database did not close");
+                outcome = Err(error.into());
+            }
+        }
+        outcome
+    }
+
+    fn slot(&self, name: &DatabaseName) -> Result<Slot, Error> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get(name) {
+            return Ok(slot.clone());
+        }
+        if slots.len() >= DATABASES_OPEN_MAX {
+            return Err(Error::TooManyDatabases {
+                max: DATABASES_OPEN_MAX,
+            });
+        }
+        Ok(slots.entry(name.clone()).or_default().clone())
+    }
+
+    async fn open(&self, name: &DatabaseName) -> Result<Arc<Database>, Error> {
+        let store = (self.open_store)(name.clone())
+            .await
+            .map_err(Error::Store)?;
+        let engine = Engine::open(name.clone(), store, self.clock.clone()).await?;
+        let hub = Hub::start(engine.clone());
+        tracing::info!(database = %name, "database open");
+        Ok(Arc::new(Database {
+            name: name.clone(),
+            engine,
+            hub,
+        }))
+    }
+}

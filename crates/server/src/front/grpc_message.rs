@@ -1,0 +1,217 @@
+//! Status texts as clients read them, and an answer for callers who do not speak gRPC.
+//!
+//! The gRPC specification encodes `grpc-message` only at `%` and outside printable ASCII. The library
+//! underneath also encodes spaces, quotes and more, and clients that do not decode those show users
+//! `%20`. This layer writes the texts anew, in headers (an answer without a body) and in trailers.
+//! It also puts the library's complaint about a request that is too large into the protocol's words.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::{Frame, SizeHint};
+use tonic::body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::status;
+
+const MESSAGE: &str = "grpc-message";
+const STATUS: &str = "grpc-status";
+
+/// Puts `GrpcMessage` around a service.
+#[derive(Copy, Clone, Debug)]
+pub struct GrpcMessageLayer;
+
+impl<S> Layer<S> for GrpcMessageLayer {
+    type Service = GrpcMessage<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        GrpcMessage { inner }
+    }
+}
+
+/// A gRPC service whose status texts are written anew.
+#[derive(Clone, Debug)]
+pub struct GrpcMessage<S> {
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for GrpcMessage<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if let Some(answer) = answer_to_others(&request) {
+            return Box::pin(async { Ok(answer) });
+        }
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let mut answer = answer.await?;
+            rewrite(answer.headers_mut());
+            Ok(answer.map(|body| Body::new(Rewritten { body })))
+        })
+    }
+}
+
+/// Whoever does not speak gRPC, mostly a browser or a health check, gets a sentence.
+fn answer_to_others(request: &Request<Body>) -> Option<Response<Body>> {
+    let is_grpc = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if is_grpc {
+        return None;
+    }
+    let alive =
+        request.uri().path() == "/" && matches!(*request.method(), Method::GET | Method::HEAD);
+    let (code, text) = if alive {
+        (StatusCode::OK, "Ok")
+    } else {
+        (
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "This is Watchfire. It speaks gRPC over HTTP/2: connect with an official SDK, see `watchfire --help`.\n",
+        )
+    };
+    let mut answer = Response::new(Body::new(text.to_owned()));
+    *answer.status_mut() = code;
+    answer.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    Some(answer)
+}
+
+/// A body whose trailers are written anew.
+struct Rewritten {
+    body: Body,
+}
+
+impl http_body::Body for Rewritten {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        let mut frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(trailers) = frame
+            .as_mut()
+            .and_then(|frame| frame.as_mut().ok())
+            .and_then(Frame::trailers_mut)
+        {
+            rewrite(trailers);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn rewrite(headers: &mut HeaderMap) {
+    let Some(encoded) = headers.get(MESSAGE) else {
+        return;
+    };
+    let mut text = decode(encoded.as_bytes());
+    if let Some((code, rephrased)) = status::rephrase(&text) {
+        headers.insert(STATUS, HeaderValue::from(i32::from(code)));
+        text = rephrased;
+    }
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(encode(&text))) {
+        headers.insert(MESSAGE, value);
+    }
+}
+
+fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// Undoes percent-encoding; a `%` that begins no code stands for itself.
+fn decode(encoded: &[u8]) -> String {
+    let mut bytes = Vec::with_capacity(encoded.len());
+    let mut rest = encoded;
+    while let Some((first, after)) = rest.split_first() {
+        let code = after
+            .split_first_chunk::<2>()
+            .filter(|_| *first == b'%')
+            .and_then(|([high, low], tail)| {
+                let digit = |byte: &u8| {
+                    char::from(*byte)
+                        .to_digit(16)
+                        .and_then(|digit| u8::try_from(digit).ok())
+                };
+                Some((digit(high)? * 16 + digit(low)?, tail))
+            });
+        let (byte, tail) = code.unwrap_or((*first, after));
+        bytes.push(byte);
+        rest = tail;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        let mut headers = HeaderMap::new();
+        tonic::Status::invalid_argument(text)
+            .add_header(&mut headers)
+            .unwrap();
+        rewrite(&mut headers);
+        assert_eq!(headers.get(MESSAGE).unwrap(), expected);
+        assert_eq!(decode(expected.as_bytes()), text);
+    }
+
+    #[test]
+    fn only_percent_and_foreign_bytes_are_encoded() {
+        check(
+            "Document \"a/b\" not found. {x} <y> #1?",
+            "Document \"a/b\" not found. {x} <y> #1?",
+        );
+        check("100%", "100%25");
+        check("%41", "%2541");
+        check("é\n", "%C3%A9%0A");
+    }
+
+    #[test]
+    fn an_oversized_request_is_named_as_such() {
+        let mut headers = HeaderMap::new();
+        let status = tonic::Status::out_of_range(
+            "Error, decoded message length too large: found 9 bytes, the limit is: 8 bytes",
+        );
+        status.add_header(&mut headers).unwrap();
+        rewrite(&mut headers);
+        assert_eq!(headers.get(STATUS).unwrap(), "3");
+        assert_eq!(
+            headers.get(MESSAGE).unwrap(),
+            "Request payload size exceeds the limit: 11534336 bytes."
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! Queries and aggregations.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use watchfire_engine::{TransactionId, View};
+use watchfire_model::{
+    Aggregation, AggregationOperator, Document, Query, QueryParts, Timestamp, Value,
+};
+
+use crate::databases::Database;
+use crate::error::Error;
+use crate::service::read::{Consistency, Reading, open};
+
+/// What a query came to.
+pub struct Answer {
+    pub begun: Option<TransactionId>,
+    pub read_time: Timestamp,
+    /// Documents that the offset passed over.
+    pub skipped: u32,
+    pub documents: Vec<Arc<Document>>,
+    query: Query,
+}
+
+impl Answer {
+    /// The document as the query's projection shows it.
+    pub fn shown<'a>(&self, document: &'a Document) -> Cow<'a, Document> {
+        match self.query.projection() {
+            Some(_) => Cow::Owned(self.query.project(document)),
+            None => Cow::Borrowed(document),
+        }
+    }
+}
+
+/// Runs a query at one version.
+pub async fn run(
+    database: &Database,
+    query: Query,
+    consistency: Consistency,
+) -> Result<Answer, Error> {
+    let Reading { view, begun } = open(database, consistency).await?;
+    let result = async {
+        let (documents, _) = view.query(&query).await?;
+        let skipped = skipped(&view, &query, documents.is_empty()).await?;
+        Ok::<_, Error>((documents, skipped))
+    };
+    match result.await {
+        Ok((documents, skipped)) => Ok(Answer {
+            begun,
+            read_time: view.read_time(),
+            skipped,
+            documents,
+            query,
+        }),
+        Err(error) => Err(abandon(database, begun, error)),
+    }
+}
+
+/// What aggregations came to.
+pub struct Aggregated {
+    pub begun: Option<TransactionId>,
+    pub read_time: Timestamp,
+    /// By alias.
+    pub values: Vec<(String, Value)>,
+}
+
+/// Runs aggregations over a query's result at one version.
+pub async fn aggregate(
+    database: &Database,
+    query: Query,
+    aggregations: Vec<Aggregation>,
+    consistency: Consistency,
+) -> Result<Aggregated, Error> {
+    let Reading { view, begun } = open(database, consistency).await?;
+    match view.aggregate(&query, aggregations).await {
+        Ok(values) => Ok(Aggregated {
+            begun,
+            read_time: view.read_time(),
+            values,
+        }),
+        Err(error) => Err(abandon(database, begun, error.into())),
+    }
+}
+
+/// A transaction that the caller will never hear of must not wait for its expiry.
+fn abandon(database: &Database, begun: Option<TransactionId>, error: Error) -> Error {
+    if let Some(id) = begun {
+        database.engine.rollback(&id);
+    }
+    error
+}
+
+/// How many documents the offset passed over: all of it when something came after, else as many as there are.
+async fn skipped(view: &View, query: &Query, empty: bool) -> Result<u32, Error> {
+    let offset = query.offset();
+    if offset == 0 || !empty {
+        return Ok(offset);
+    }
+    let passed = Query::new(QueryParts {
+        database: query.database().clone(),
+        parent: query.parent().clone(),
+        selector: query.selector().clone(),
+        filter: query.filter().cloned(),
+        order: query.order().to_vec(),
+        start: query.start().cloned(),
+        end: query.end().cloned(),
+        offset: 0,
+        limit: Some(offset),
+        projection: None,
+    })?;
+    let count = Aggregation {
+        alias: "skipped".to_owned(),
+        operator: AggregationOperator::Count { up_to: None },
+    };
+    let counted = view.aggregate(&passed, vec![count]).await?;
+    match counted.first() {
+        Some((_, Value::Integer(count))) => Ok(u32::try_from(*count).unwrap_or(offset)),
+        Some(_) | None => Ok(offset),
+    }
+}

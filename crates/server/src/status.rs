@@ -1,0 +1,194 @@
+//! Every failure into one status of the protocol, exhaustively, in this one place.
+
+use tonic::{Code, Status};
+use watchfire_engine::Error as EngineError;
+use watchfire_realtime::{SessionError, StreamEnd};
+use watchfire_storage::Error as StoreError;
+use watchfire_wire::Refusal;
+
+use crate::error::Error;
+
+/// The largest request, in bytes: 10 MiB, and room for what surrounds the documents.
+pub const REQUEST_SIZE_MAX: usize = 11_534_336;
+
+/// Length of a status text, in bytes. It travels in a header, and clients bound those at 8 to 16 KiB,
+/// so that a longer text would lose the code with it.
+const TEXT_LEN_MAX: usize = 2_048;
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Refused(refusal) => refused(&refusal),
+            Error::Engine(error) => engine(error),
+            Error::Store(error) => store(&error),
+            Error::Session(SessionError::Invalid(invalid)) => {
+                status(Code::InvalidArgument, invalid.to_string())
+            }
+            Error::Session(error @ SessionError::Ended) => {
+                status(Code::Unavailable, error.to_string())
+            }
+            Error::Stream(error @ (StreamEnd::SlowReader | StreamEnd::Unavailable(_))) => {
+                status(Code::Unavailable, error.to_string())
+            }
+            Error::DocumentMissing(_) => status(Code::NotFound, error.to_string()),
+            Error::PipelinesUnavailable => status(Code::FailedPrecondition, error.to_string()),
+            Error::TooManyDatabases { max: _ } => {
+                status(Code::ResourceExhausted, error.to_string())
+            }
+            Error::ShuttingDown => status(Code::Unavailable, error.to_string()),
+            Error::Transport(transport) => match rephrase(transport.message()) {
+                Some((code, text)) => status(code, text),
+                None => transport,
+            },
+        }
+    }
+}
+
+/// What the transport says about requests that are too large, in the protocol's words; `None` when
+/// it says anything else.
+pub fn rephrase(message: &str) -> Option<(Code, String)> {
+    if message.starts_with("Error, decoded message length too large") {
+        let text = format!("Request payload size exceeds the limit: {REQUEST_SIZE_MAX} bytes.");
+        Some((Code::InvalidArgument, text))
+    } else {
+        None
+    }
+}
+
+fn refused(refusal: &Refusal) -> Status {
+    match refusal {
+        Refusal::Invalid(invalid) => status(Code::InvalidArgument, invalid.to_string()),
+        Refusal::Unimplemented(_) => status(Code::Unimplemented, refusal.to_string()),
+    }
+}
+
+fn engine(error: EngineError) -> Status {
+    let text = error.to_string();
+    let code = match error {
+        EngineError::Invalid(_)
+        | EngineError::TransactionExpired
+        | EngineError::TransactionUnknown => Code::InvalidArgument,
+        EngineError::NotFound(_) => Code::NotFound,
+        EngineError::AlreadyExists(_) => Code::AlreadyExists,
+        EngineError::VersionMismatch {
+            document: _,
+            stored: _,
+            required: _,
+        }
+        | EngineError::FailedPrecondition(_) => Code::FailedPrecondition,
+        EngineError::Aborted => Code::Aborted,
+        EngineError::ResourceExhausted(_) => Code::ResourceExhausted,
+        EngineError::DeadlineExceeded(_) => Code::DeadlineExceeded,
+        EngineError::Unavailable(_) => Code::Unavailable,
+        EngineError::Corrupt(_) => {
+            tracing::error!(%text, "damaged data");
+            Code::DataLoss
+        }
+    };
+    status(code, text)
+}
+
+fn store(error: &StoreError) -> Status {
+    let code = match error {
+        StoreError::Unavailable(_)
+        | StoreError::Poisoned(_)
+        | StoreError::Locked(_)
+        | StoreError::Closed => Code::Unavailable,
+        StoreError::Corrupt(_) => Code::DataLoss,
+    };
+    tracing::error!(%error, "a store could not be opened");
+    status(code, error.to_string())
+}
+
+fn status(code: Code, mut text: String) -> Status {
+    if text.len() > TEXT_LEN_MAX {
+        let end = (0..=TEXT_LEN_MAX)
+            .rev()
+            .find(|end| text.is_char_boundary(*end))
+            .unwrap_or(0);
+        text.truncate(end);
+        text.push_str("...");
+    }
+    Status::new(code, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use watchfire_model::{DocumentName, Timestamp};
+
+    use super::*;
+
+    fn check(error: Error, code: Code, text: &str) {
+        let status = Status::from(error);
+        assert_eq!((status.code(), status.message()), (code, text));
+    }
+
+    #[test]
+    fn texts_that_clients_match_on() {
+        let text = "projects/p/databases/(default)/documents/c/d";
+        let name = DocumentName::parse(text).unwrap();
+        check(
+            EngineError::NotFound(name.clone()).into(),
+            Code::NotFound,
+            &format!("No document to update: {text}"),
+        );
+        check(
+            EngineError::AlreadyExists(name.clone()).into(),
+            Code::AlreadyExists,
+            &format!("Document already exists: {text}"),
+        );
+        check(
+            Error::DocumentMissing(name.clone()),
+            Code::NotFound,
+            &format!("Document \"{text}\" not found."),
+        );
+        let mismatch = EngineError::VersionMismatch {
+            document: name,
+            stored: Timestamp::from_micros(7).unwrap(),
+            required: Timestamp::from_micros(5).unwrap(),
+        };
+        check(
+            mismatch.into(),
+            Code::FailedPrecondition,
+            "the stored version (7) does not match the required base version (5)",
+        );
+        check(
+            EngineError::TransactionUnknown.into(),
+            Code::InvalidArgument,
+            "Invalid transaction.",
+        );
+        check(
+            Error::unsupported("read_time"),
+            Code::Unimplemented,
+            "read_time is not supported by this server",
+        );
+        check(
+            Error::ShuttingDown,
+            Code::Unavailable,
+            "the server is shutting down",
+        );
+    }
+
+    #[test]
+    fn too_large_requests_are_the_callers_fault() {
+        let large = Status::out_of_range(
+            "Error, decoded message length too large: found 9 bytes, the limit is: 8 bytes",
+        );
+        check(
+            Error::Transport(large),
+            Code::InvalidArgument,
+            "Request payload size exceeds the limit: 11534336 bytes.",
+        );
+        assert_eq!(
+            Status::from(Error::Transport(Status::cancelled("gone"))).code(),
+            Code::Cancelled
+        );
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        let status = Status::from(Error::invalid("é".repeat(2_000)));
+        assert!(status.message().len() <= TEXT_LEN_MAX + 3);
+        assert!(status.message().ends_with("é..."));
+    }
+}
