@@ -1,0 +1,185 @@
+//! The result of one target, kept current: filled at a version, then changed by entries.
+//! Does not know who watches.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use watchfire_engine::{Engine, Error, Version};
+use watchfire_model::window::{Delta, Outcome, Window};
+use watchfire_model::{Change, Document, DocumentPath};
+
+use crate::target::{Interest, SharedId};
+
+/// A result as it was read.
+#[derive(Debug)]
+pub struct Filled {
+    pub version: Version,
+    /// In the query's order; for a documents target those that exist.
+    pub documents: Vec<Arc<Document>>,
+}
+
+/// What watchers are told of a difference: documents as the target shows them.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// The version at which the documents named were in this state. What another target knows of a later
+    /// version is newer.
+    pub as_of: Version,
+    /// Came in, or stayed in and changed.
+    pub upserted: Vec<Arc<Document>>,
+    /// Were in and are not, with the document as it is now; `None` if it does not exist.
+    pub removed: Vec<(DocumentPath, Option<Arc<Document>>)>,
+}
+
+impl Shown {
+    pub fn is_empty(&self) -> bool {
+        self.upserted.is_empty() && self.removed.is_empty()
+    }
+
+    /// The number of documents named.
+    pub fn len(&self) -> usize {
+        self.upserted.len() + self.removed.len()
+    }
+
+    /// A difference as the target shows it.
+    pub fn new(interest: &Interest, delta: Delta, as_of: Version) -> Self {
+        Self {
+            as_of,
+            upserted: delta
+                .upserted
+                .iter()
+                .map(|document| interest.show(document))
+                .collect(),
+            removed: delta
+                .removed
+                .into_iter()
+                .map(|(path, now)| (path, now.map(|document| interest.show(&document))))
+                .collect(),
+        }
+    }
+}
+
+/// What a session asks about the shared results when it speaks.
+pub trait Results {
+    /// Whether the target's result stands at the version that is being told.
+    fn stands(&self, target: SharedId) -> bool;
+    /// The whole result as the target shows it; empty unless it stands.
+    fn documents(&self, target: SharedId) -> Vec<Arc<Document>>;
+    /// The number of documents in the result.
+    fn count(&self, target: SharedId) -> usize;
+}
+
+/// A result that stands at some version.
+#[derive(Debug)]
+pub enum ResultSet {
+    Query(Window),
+    /// Those of the named documents that exist.
+    Documents(BTreeMap<DocumentPath, Arc<Document>>),
+}
+
+impl ResultSet {
+    pub fn new(interest: &Interest, documents: Vec<Arc<Document>>) -> Self {
+        match interest {
+            Interest::Query(query) => ResultSet::Query(Window::new(Arc::clone(query), documents)),
+            Interest::Documents(_) => ResultSet::Documents(by_path(documents)),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            ResultSet::Query(window) => window.len(),
+            ResultSet::Documents(documents) => documents.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn documents(&self) -> Vec<Arc<Document>> {
+        match self {
+            ResultSet::Query(window) => window.documents().cloned().collect(),
+            ResultSet::Documents(documents) => documents.values().cloned().collect(),
+        }
+    }
+
+    /// Applies changes that concern the target, in order.
+    pub fn apply(&mut self, changes: &[Change]) -> Outcome {
+        match self {
+            ResultSet::Query(window) => window.apply(changes),
+            ResultSet::Documents(documents) => {
+                // The last change of a document says all that matters.
+                let last: BTreeMap<&DocumentPath, &Change> = changes
+                    .iter()
+                    .map(|change| (&change.path, change))
+                    .collect();
+                let mut delta = Delta::default();
+                for (path, change) in last {
+                    match &change.after {
+                        Some(after) => {
+                            documents.insert(path.clone(), Arc::clone(after));
+                            delta.upserted.push(Arc::clone(after));
+                        }
+                        None => {
+                            if documents.remove(path).is_some() {
+                                delta.removed.push((path.clone(), None));
+                            }
+                        }
+                    }
+                }
+                Outcome::Delta(delta)
+            }
+        }
+    }
+
+    /// Installs a result that was read again; `changes` are those since the last difference.
+    pub fn replace(&mut self, fresh: Vec<Arc<Document>>, changes: &[Change]) -> Delta {
+        match self {
+            ResultSet::Query(window) => window.replace(fresh, changes),
+            ResultSet::Documents(documents) => {
+                let fresh = by_path(fresh);
+                let mut delta = Delta::default();
+                for (path, document) in &fresh {
+                    if documents
+                        .get(path)
+                        .is_none_or(|old| old.update_time != document.update_time)
+                    {
+                        delta.upserted.push(Arc::clone(document));
+                    }
+                }
+                for path in documents.keys().filter(|path| !fresh.contains_key(path)) {
+                    delta.removed.push((path.clone(), None));
+                }
+                *documents = fresh;
+                delta
+            }
+        }
+    }
+}
+
+/// Reads the result at the present.
+pub async fn fill(engine: &Engine, interest: &Interest) -> Result<Filled, Error> {
+    let view = engine.view().await?;
+    let documents = match interest {
+        Interest::Query(query) => view.query(query).await?.0,
+        Interest::Documents(paths) => {
+            let mut paths: Vec<DocumentPath> = paths.iter().cloned().collect();
+            paths.sort();
+            view.documents(&paths)
+                .await?
+                .into_iter()
+                .flatten()
+                .collect()
+        }
+    };
+    Ok(Filled {
+        version: view.version(),
+        documents,
+    })
+}
+
+fn by_path(documents: Vec<Arc<Document>>) -> BTreeMap<DocumentPath, Arc<Document>> {
+    documents
+        .into_iter()
+        .map(|document| (document.path.clone(), document))
+        .collect()
+}

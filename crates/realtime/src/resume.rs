@@ -1,0 +1,215 @@
+//! Resume tokens, and the replay of what happened since one.
+//!
+//! # The token
+//!
+//! Format byte, kind byte, check of the database, version, and the hashes of the targets for which it
+//! is good.
+//! A *target* token comes with CURRENT and is good for one target: with another it is refused.
+//! A *global* token comes with a snapshot and is good for all targets of the stream that were current
+//! then. Clients hand a global token to every target that they believe active, also to one whose
+//! request was still on its way: such a target is not among the hashes and is answered by a reset,
+//! which is right whatever the client holds.
+//!
+//! # The replay
+//!
+//! For targets whose members do not depend on each other, the entries after the token say everything:
+//! a document that matches now and was touched is told, a document that matched at any time since and
+//! does not now is told to have left.
+//! "At any time", because a client may hold documents that are newer than its token; telling of a
+//! document that it does not hold does no harm.
+//!
+//! # What is not done
+//!
+//! Limited queries and tokens that the changelog no longer reaches are answered by a reset; the caller
+//! of `replay` sees `None`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use watchfire_engine::{Engine, EntriesSince, Error, Version};
+use watchfire_model::{Document, DocumentPath, Invalid};
+
+use crate::result::Shown;
+use crate::target::{Interest, Resume};
+
+/// Targets whose hashes one global token carries; with more, snapshots carry no token.
+pub const HASHES_PER_TOKEN_MAX: usize = 32;
+/// Documents that one replay may touch; with more, the target is reset.
+pub const REPLAY_DOCUMENTS_MAX: usize = 20_000;
+/// Entries read at once.
+const ENTRIES_PER_PIECE: usize = 256;
+
+const FORMAT: u8 = 1;
+const KIND_TARGET: u8 = 1;
+const KIND_GLOBAL: u8 = 2;
+
+/// A point from which a target goes on.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// The caller holds the result at this version, or something newer.
+    Version(Version),
+    /// The caller holds something, unknown what.
+    Unknown,
+}
+
+/// The token of one target that is current at the version.
+pub fn target_token(database: u64, version: Version, target: u64) -> Vec<u8> {
+    encode(KIND_TARGET, database, version, &[target])
+}
+
+/// The token of a snapshot; empty (no token) when it covers nothing or too much.
+pub fn global_token(database: u64, version: Version, targets: &[u64]) -> Vec<u8> {
+    if targets.is_empty() || targets.len() > HASHES_PER_TOKEN_MAX {
+        return Vec::new();
+    }
+    encode(KIND_GLOBAL, database, version, targets)
+}
+
+/// Takes a resume value apart. `tail` is the newest version: nothing after it was ever told.
+pub fn check(
+    resume: &Resume,
+    database: u64,
+    target: u64,
+    tail: Version,
+) -> Result<Option<Point>, Invalid> {
+    match resume {
+        Resume::None => Ok(None),
+        Resume::Token(bytes) if bytes.is_empty() => Ok(None),
+        Resume::Token(bytes) => decode(bytes, database, target, tail)
+            .map(Some)
+            .ok_or_else(|| Invalid::new("bad resume token")),
+        Resume::ReadTime(time) => match u64::try_from(time.micros()) {
+            Err(_) => Ok(Some(Point::Unknown)),
+            Ok(micros) if micros > tail.0 => Err(Invalid::new(
+                "bad resume read_time: it must not be in the future",
+            )),
+            Ok(micros) => Ok(Some(Point::Version(Version(micros)))),
+        },
+    }
+}
+
+fn encode(kind: u8, database: u64, version: Version, targets: &[u64]) -> Vec<u8> {
+    let mut bytes = vec![FORMAT, kind];
+    bytes.extend(database.to_be_bytes());
+    bytes.extend(version.0.to_be_bytes());
+    for target in targets {
+        bytes.extend(target.to_be_bytes());
+    }
+    bytes
+}
+
+fn decode(bytes: &[u8], database: u64, target: u64, tail: Version) -> Option<Point> {
+    let (&format, bytes) = bytes.split_first()?;
+    let (&kind, bytes) = bytes.split_first()?;
+    let (numbers, rest) = bytes.as_chunks::<8>();
+    let mut numbers = numbers.iter().map(|chunk| u64::from_be_bytes(*chunk));
+    let (for_database, version) = (numbers.next()?, Version(numbers.next()?));
+    let targets: Vec<u64> = numbers.collect();
+    if format != FORMAT || !rest.is_empty() || for_database != database || version > tail {
+        return None;
+    }
+    let covered = targets.contains(&target);
+    match kind {
+        KIND_TARGET if covered && targets.len() == 1 => Some(Point::Version(version)),
+        KIND_GLOBAL if targets.is_empty() || targets.len() > HASHES_PER_TOKEN_MAX => None,
+        KIND_GLOBAL if covered => Some(Point::Version(version)),
+        KIND_GLOBAL => Some(Point::Unknown),
+        _ => None,
+    }
+}
+
+/// What became of the target's documents after `from`, up to and including `to`.
+/// `None` when the changelog does not reach back so far, or too many documents were touched.
+pub async fn replay(
+    engine: &Engine,
+    interest: &Interest,
+    from: Version,
+    to: Version,
+) -> Result<Option<Shown>, Error> {
+    let mut touched: BTreeMap<DocumentPath, Option<Arc<Document>>> = BTreeMap::new();
+    let mut at = from;
+    while at < to {
+        let (entries, complete_to) = match engine.entries_since(at, ENTRIES_PER_PIECE).await? {
+            EntriesSince::Entries {
+                entries,
+                complete_to,
+            } => (entries, complete_to),
+            EntriesSince::TooOld => return Ok(None),
+        };
+        for entry in entries.iter().filter(|entry| entry.version <= to) {
+            for change in &entry.changes {
+                // Once touched, always followed: the last state counts, whether it matches or not.
+                if interest.concerns(change) || touched.contains_key(&change.path) {
+                    touched.insert(change.path.clone(), change.after.clone());
+                }
+            }
+        }
+        if touched.len() > REPLAY_DOCUMENTS_MAX || complete_to <= at {
+            return Ok(None);
+        }
+        at = complete_to;
+    }
+    let mut shown = Shown {
+        as_of: to,
+        ..Shown::default()
+    };
+    for (path, after) in touched {
+        match after {
+            Some(document) if interest.matches(&path, Some(&document)) => {
+                shown.upserted.push(interest.show(&document));
+            }
+            after => shown
+                .removed
+                .push((path, after.map(|document| interest.show(&document)))),
+        }
+    }
+    Ok(Some(shown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAIL: Version = Version(100);
+
+    fn check_token(bytes: Vec<u8>) -> Result<Option<Point>, String> {
+        check(&Resume::Token(bytes), 7, 3, TAIL).map_err(|invalid| invalid.to_string())
+    }
+
+    #[test]
+    fn tokens_are_good_for_their_target_database_and_past() {
+        let bad = Err("bad resume token".to_owned());
+        assert_eq!(
+            check_token(target_token(7, TAIL, 3)),
+            Ok(Some(Point::Version(TAIL)))
+        );
+        assert_eq!(check_token(target_token(7, TAIL, 4)), bad);
+        assert_eq!(check_token(target_token(8, TAIL, 3)), bad);
+        assert_eq!(check_token(target_token(7, Version(101), 3)), bad);
+        assert_eq!(
+            check_token(global_token(7, TAIL, &[1, 3])),
+            Ok(Some(Point::Version(TAIL)))
+        );
+        assert_eq!(
+            check_token(global_token(7, TAIL, &[1, 2])),
+            Ok(Some(Point::Unknown))
+        );
+        assert_eq!(check_token(global_token(8, TAIL, &[3])), bad);
+        assert_eq!(check_token(b"rubbish".to_vec()), bad);
+        assert_eq!(check_token(Vec::new()), Ok(None));
+    }
+
+    #[test]
+    fn a_cut_token_is_refused() {
+        let token = target_token(7, TAIL, 3);
+        for len in 1..token.len() {
+            assert!(check_token(token[..len].to_vec()).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn no_global_token_for_too_many_targets() {
+        assert!(global_token(7, TAIL, &[1; HASHES_PER_TOKEN_MAX + 1]).is_empty());
+        assert!(global_token(7, TAIL, &[]).is_empty());
+    }
+}

@@ -1,0 +1,748 @@
+//! Whole streams over a real engine: what was told up to each snapshot equals the query at its version.
+//!
+//! Every case commits random changes while sessions come, go, resume and watch random targets; the
+//! expectation is the brute-force answer over the history of states.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use watchfire_engine::{Engine, Start};
+use watchfire_model::watch::{Cause, Target, WatchEvent};
+use watchfire_model::{
+    Clock, Cursor, DatabaseName, Direction, Document, DocumentPath, FieldOperator, FieldPath,
+    Fields, Filter, Operation, Order, Parent, Precondition, Query, QueryParts, Selector, Timestamp,
+    Value, Write,
+};
+use watchfire_realtime::{AddTarget, Hub, Outbox, Resume, SessionError, SessionHandle, StreamEnd};
+use watchfire_storage::memory::MemoryStore;
+
+/// Moves by itself a little with each look, so that versions differ.
+struct Ticking(AtomicI64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.fetch_add(1_000, Ordering::Relaxed)).unwrap()
+    }
+}
+
+fn database() -> DatabaseName {
+    DatabaseName::new("p", "d").unwrap()
+}
+
+async fn engine() -> Engine {
+    let clock = Arc::new(Ticking(AtomicI64::new(1_700_000_000_000_000)));
+    Engine::open(database(), MemoryStore::new(), clock)
+        .await
+        .unwrap()
+}
+
+/// Short, so that tests need not wait; a heartbeat is the proof that everything before it was told.
+const HEARTBEAT: Duration = Duration::from_millis(5);
+
+fn path(text: &str) -> DocumentPath {
+    DocumentPath::parse(text).unwrap()
+}
+
+fn set(text: &str, value: i64) -> Write {
+    Write {
+        path: path(text),
+        operation: Operation::Set(Fields::from([("a".to_owned(), Value::Integer(value))])),
+        precondition: Precondition::None,
+        transforms: Vec::new(),
+    }
+}
+
+fn delete(text: &str) -> Write {
+    Write {
+        operation: Operation::Delete,
+        ..set(text, 0)
+    }
+}
+
+async fn commit(engine: &Engine, writes: Vec<Write>) -> u64 {
+    let staged = engine.stage(writes, Start::Now).await.unwrap();
+    engine.commit(staged).await.unwrap().version.0
+}
+
+fn parts(selector: Selector) -> QueryParts {
+    QueryParts {
+        database: database(),
+        parent: Parent::Root,
+        selector,
+        filter: None,
+        order: Vec::new(),
+        start: None,
+        end: None,
+        offset: 0,
+        limit: None,
+        projection: None,
+    }
+}
+
+fn collection(id: &str) -> QueryParts {
+    parts(Selector::Collection(id.to_owned()))
+}
+
+fn target(parts: QueryParts) -> Target {
+    Target::Query(Arc::new(Query::new(parts).unwrap()))
+}
+
+fn add(target_id: i32, target: Target) -> AddTarget {
+    AddTarget {
+        target_id,
+        target,
+        resume: Resume::None,
+        once: false,
+        expected_count: None,
+    }
+}
+
+async fn next(outbox: &mut Outbox) -> WatchEvent {
+    tokio::time::timeout(Duration::from_secs(20), outbox.next())
+        .await
+        .expect("an event comes in time")
+        .expect("the stream is open")
+        .expect("the stream is well")
+}
+
+/// A client as small as can be: the documents of each target, as they stand at each snapshot.
+#[derive(Default)]
+struct Reader {
+    targets: BTreeMap<i32, Watched>,
+    read_time: i64,
+    ended: Vec<(i32, Option<Cause>)>,
+}
+
+#[derive(Clone, Default)]
+struct Watched {
+    documents: BTreeMap<String, i64>,
+    current: bool,
+    token: Vec<u8>,
+}
+
+impl Reader {
+    /// Takes an event; true at a snapshot.
+    fn take(&mut self, event: WatchEvent) -> bool {
+        match event {
+            WatchEvent::Added { target } => {
+                // Resumed targets were put here with what they knew.
+                self.targets.entry(target).or_default();
+            }
+            WatchEvent::Removed { target, cause } => {
+                self.targets.remove(&target);
+                self.ended.push((target, cause));
+            }
+            WatchEvent::Current { targets, token, .. } => {
+                for id in targets {
+                    let watched = self.targets.get_mut(&id).unwrap();
+                    watched.current = true;
+                    watched.token = token.clone();
+                }
+            }
+            WatchEvent::Reset { targets } => {
+                for id in targets {
+                    let watched = self.targets.get_mut(&id).unwrap();
+                    watched.documents.clear();
+                    watched.current = false;
+                }
+            }
+            WatchEvent::Changed {
+                document,
+                targets,
+                removed_targets,
+            } => {
+                for id in targets {
+                    let watched = self.targets.get_mut(&id).unwrap();
+                    watched
+                        .documents
+                        .insert(document.path.to_string(), document.update_time.micros());
+                }
+                for id in removed_targets {
+                    self.targets
+                        .get_mut(&id)
+                        .unwrap()
+                        .documents
+                        .remove(document.path.as_str());
+                }
+            }
+            WatchEvent::Deleted {
+                path,
+                removed_targets,
+                ..
+            }
+            | WatchEvent::Left {
+                path,
+                removed_targets,
+                ..
+            } => {
+                assert!(!removed_targets.is_empty());
+                for id in removed_targets {
+                    self.targets
+                        .get_mut(&id)
+                        .unwrap()
+                        .documents
+                        .remove(path.as_str());
+                }
+            }
+            WatchEvent::Filter { target, count } => {
+                assert_eq!(
+                    self.targets.get(&target).unwrap().documents.len(),
+                    count as usize
+                );
+            }
+            WatchEvent::Snapshot { token, read_time } => {
+                assert!(
+                    read_time.micros() >= self.read_time,
+                    "read times go forward"
+                );
+                self.read_time = read_time.micros();
+                if !token.is_empty() {
+                    for watched in self.targets.values_mut() {
+                        watched.token = token.clone();
+                    }
+                }
+                return true;
+            }
+        }
+        false
+    }
+}
+
+async fn until(outbox: &mut Outbox, reader: &mut Reader, version: u64) {
+    while reader.read_time < version as i64 {
+        reader.take(next(outbox).await);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Commit(Vec<(u8, Option<i64>)>),
+    Watch {
+        session: usize,
+        target_id: i32,
+        kind: u8,
+    },
+    Unwatch {
+        session: usize,
+        target_id: i32,
+    },
+    /// Read all there is up to the last commit, so that the stream is not always behind.
+    Read {
+        session: usize,
+    },
+    Reconnect {
+        session: usize,
+        by_time: bool,
+    },
+}
+
+const PATHS: [&str; 8] = [
+    "c/1", "c/2", "c/3", "c/4", "d/1", "d/1/c/1", "d/2/c/2", "d/1/c/3",
+];
+const KINDS: u8 = 9;
+const SESSIONS: usize = 3;
+
+fn target_of(kind: u8) -> Target {
+    let field = || FieldPath::parse("a").unwrap();
+    let order = |direction| {
+        vec![Order {
+            field: FieldPath::parse("a").unwrap(),
+            direction,
+        }]
+    };
+    let more_than_two = || Filter::Field {
+        field: field(),
+        operator: FieldOperator::GreaterThan,
+        value: Value::Integer(2),
+    };
+    match kind {
+        0 => Target::Documents(vec![path("c/1"), path("d/1/c/1")]),
+        1 => target(collection("c")),
+        2 => target(QueryParts {
+            filter: Some(more_than_two()),
+            ..collection("c")
+        }),
+        3 => target(QueryParts {
+            order: order(Direction::Descending),
+            limit: Some(2),
+            ..collection("c")
+        }),
+        4 => target(parts(Selector::Group("c".to_owned()))),
+        5 => target(QueryParts {
+            order: order(Direction::Ascending),
+            limit: Some(3),
+            ..parts(Selector::Group("c".to_owned()))
+        }),
+        6 => target(QueryParts {
+            offset: 1,
+            limit: Some(2),
+            ..collection("c")
+        }),
+        7 => target(parts(Selector::Everything)),
+        _ => target(QueryParts {
+            order: order(Direction::Ascending),
+            start: Some(Cursor {
+                values: vec![Value::Integer(1)],
+                before: false,
+            }),
+            ..collection("c")
+        }),
+    }
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let change = (
+        0..PATHS.len() as u8,
+        proptest::option::weighted(0.75, 0..5_i64),
+    );
+    let step = prop_oneof![
+        6 => proptest::collection::vec(change, 1..4).prop_map(Step::Commit),
+        4 => (0..SESSIONS, 1..4_i32, 0..KINDS)
+            .prop_map(|(session, target_id, kind)| Step::Watch { session, target_id, kind }),
+        1 => (0..SESSIONS, 1..4_i32).prop_map(|(session, target_id)| Step::Unwatch { session, target_id }),
+        2 => (0..SESSIONS).prop_map(|session| Step::Read { session }),
+        1 => (0..SESSIONS, any::<bool>()).prop_map(|(session, by_time)| Step::Reconnect { session, by_time }),
+    ];
+    proptest::collection::vec(step, 1..40)
+}
+
+type State = BTreeMap<String, Document>;
+
+struct Client {
+    handle: SessionHandle,
+    outbox: Outbox,
+    reader: Reader,
+    /// Kinds by target id, as last asked for.
+    kinds: BTreeMap<i32, u8>,
+}
+
+struct World {
+    engine: Engine,
+    hub: Hub,
+    history: BTreeMap<u64, State>,
+    clients: Vec<Client>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let engine = engine().await;
+        let hub = Hub::start_with(engine.clone(), HEARTBEAT);
+        let clients = (0..SESSIONS)
+            .map(|_| {
+                let (handle, outbox) = hub.connect();
+                Client {
+                    handle,
+                    outbox,
+                    reader: Reader::default(),
+                    kinds: BTreeMap::new(),
+                }
+            })
+            .collect();
+        Self {
+            engine,
+            hub,
+            history: [(0, State::new())].into(),
+            clients,
+        }
+    }
+
+    async fn commit(&mut self, changes: &[(u8, Option<i64>)]) {
+        let writes: BTreeMap<&str, Write> = changes
+            .iter()
+            .map(|(index, value)| {
+                let text = PATHS[usize::from(*index)];
+                (
+                    text,
+                    value.map_or_else(|| delete(text), |value| set(text, value)),
+                )
+            })
+            .collect();
+        let version = commit(&self.engine, writes.into_values().collect()).await;
+        let view = self.engine.view().await.unwrap();
+        let Target::Query(everything) = target_of(7) else {
+            unreachable!()
+        };
+        let state = view.query(&everything).await.unwrap().0;
+        let state = state
+            .iter()
+            .map(|document| (document.path.to_string(), Document::clone(document)))
+            .collect();
+        self.history.insert(version, state);
+    }
+
+    fn expected(&self, kind: u8, read_time: i64) -> BTreeMap<String, i64> {
+        let (_, state) = self.history.range(..=read_time as u64).next_back().unwrap();
+        let documents: Vec<&Document> = match target_of(kind) {
+            Target::Query(query) => query.evaluate(state.values()),
+            Target::Documents(paths) => state
+                .values()
+                .filter(|document| paths.contains(&document.path))
+                .collect(),
+        };
+        documents
+            .into_iter()
+            .map(|document| (document.path.to_string(), document.update_time.micros()))
+            .collect()
+    }
+
+    /// Reads until the stream stands at or after the last commit and all targets are current; checks each
+    /// snapshot on the way.
+    async fn read(&mut self, session: usize) {
+        let last = *self.history.keys().next_back().unwrap();
+        loop {
+            let client = &mut self.clients[session];
+            let open: Vec<i32> = client.kinds.keys().copied().collect();
+            let done = client.reader.read_time >= last as i64
+                && open.iter().all(|id| {
+                    client
+                        .reader
+                        .targets
+                        .get(id)
+                        .is_some_and(|watched| watched.current)
+                });
+            if open.is_empty() || done {
+                return;
+            }
+            if client.reader.take(next(&mut client.outbox).await) {
+                let client = &self.clients[session];
+                for (id, watched) in client
+                    .reader
+                    .targets
+                    .iter()
+                    .filter(|(_, watched)| watched.current)
+                {
+                    let Some(kind) = client.kinds.get(id) else {
+                        continue;
+                    };
+                    let expected = self.expected(*kind, client.reader.read_time);
+                    assert_eq!(watched.documents, expected, "target {id} of kind {kind}");
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self, step: Step) {
+        match step {
+            Step::Commit(changes) => self.commit(&changes).await,
+            Step::Watch {
+                session,
+                target_id,
+                kind,
+            } => {
+                let client = &mut self.clients[session];
+                // A number in use is refused; that has its own test.
+                if !client.kinds.contains_key(&target_id) {
+                    client.kinds.insert(target_id, kind);
+                    client
+                        .handle
+                        .add(add(target_id, target_of(kind)))
+                        .await
+                        .unwrap();
+                }
+            }
+            Step::Unwatch { session, target_id } => {
+                if self.clients[session].kinds.contains_key(&target_id) {
+                    // What is on its way is checked before it is forgotten which target it was for.
+                    self.read(session).await;
+                    let client = &mut self.clients[session];
+                    client.kinds.remove(&target_id);
+                    client.handle.remove(target_id).await;
+                    while client.reader.targets.contains_key(&target_id) {
+                        client.reader.take(next(&mut client.outbox).await);
+                    }
+                }
+            }
+            Step::Read { session } => self.read(session).await,
+            Step::Reconnect { session, by_time } => {
+                let client = &mut self.clients[session];
+                (client.handle, client.outbox) = self.hub.connect();
+                let known = std::mem::take(&mut client.reader.targets);
+                for (&target_id, &kind) in &client.kinds {
+                    let mut request = add(target_id, target_of(kind));
+                    if let Some(watched) = known
+                        .get(&target_id)
+                        .filter(|watched| !watched.token.is_empty())
+                    {
+                        request.resume = if by_time && watched.current {
+                            Resume::ReadTime(
+                                Timestamp::from_micros(client.reader.read_time).unwrap(),
+                            )
+                        } else {
+                            Resume::Token(watched.token.clone())
+                        };
+                        request.expected_count = Some(watched.documents.len() as i32);
+                        let watched = Watched {
+                            current: false,
+                            ..watched.clone()
+                        };
+                        client.reader.targets.insert(target_id, watched);
+                    }
+                    client.handle.add(request).await.unwrap();
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_fold_of_a_stream_is_the_query_at_its_version(steps in steps()) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let mut world = World::new().await;
+            for step in steps {
+                world.step(step).await;
+            }
+            for session in 0..SESSIONS {
+                world.read(session).await;
+            }
+            world.hub.close().await;
+            world.engine.close().await.unwrap();
+        });
+    }
+}
+
+#[tokio::test]
+async fn fresh_listen_then_changes() {
+    let engine = engine().await;
+    commit(&engine, vec![set("c/1", 1), set("c/2", 2)]).await;
+    let hub = Hub::start(engine.clone());
+    let (handle, mut outbox) = hub.connect();
+    handle.add(add(1, target(collection("c")))).await.unwrap();
+    assert!(matches!(
+        next(&mut outbox).await,
+        WatchEvent::Added { target: 1 }
+    ));
+    for _ in 0..2 {
+        assert!(matches!(
+            next(&mut outbox).await,
+            WatchEvent::Changed { .. }
+        ));
+    }
+    assert!(matches!(
+        next(&mut outbox).await,
+        WatchEvent::Current { .. }
+    ));
+    assert!(matches!(
+        next(&mut outbox).await,
+        WatchEvent::Snapshot { .. }
+    ));
+    // Identical, elsewhere, then one that matters: only that is told.
+    commit(&engine, vec![set("c/1", 1)]).await;
+    commit(&engine, vec![set("d/1", 1)]).await;
+    let version = commit(&engine, vec![set("c/1", 5), delete("c/2")]).await;
+    assert!(
+        matches!(next(&mut outbox).await, WatchEvent::Changed { document, .. }
+        if document.update_time.micros() == version as i64)
+    );
+    assert!(matches!(
+        next(&mut outbox).await,
+        WatchEvent::Deleted { .. }
+    ));
+    assert!(
+        matches!(next(&mut outbox).await, WatchEvent::Snapshot { read_time, .. }
+        if read_time.micros() >= version as i64)
+    );
+}
+
+#[tokio::test]
+async fn idle_streams_get_heartbeats() {
+    let hub = Hub::start_with(engine().await, HEARTBEAT);
+    let (handle, mut outbox) = hub.connect();
+    handle.add(add(1, target(collection("c")))).await.unwrap();
+    let mut reader = Reader::default();
+    let mut times = Vec::new();
+    while times.len() < 3 {
+        if reader.take(next(&mut outbox).await) {
+            times.push(reader.read_time);
+        }
+    }
+    assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
+}
+
+#[tokio::test]
+async fn a_large_first_result_passes_and_a_slow_reader_hears_all() {
+    let engine = engine().await;
+    for piece in 0..20 {
+        commit(
+            &engine,
+            (0..500)
+                .map(|n| set(&format!("c/{piece}x{n}"), 1))
+                .collect(),
+        )
+        .await;
+    }
+    let hub = Hub::start_with(engine.clone(), HEARTBEAT);
+    let (handle, mut outbox) = hub.connect();
+    handle.add(add(1, target(collection("c")))).await.unwrap();
+    // Nothing is read while much happens.
+    let mut last = 0;
+    for round in 0..3 {
+        for piece in 0..20 {
+            last = commit(
+                &engine,
+                (0..500)
+                    .map(|n| set(&format!("c/{piece}x{n}"), round + 2))
+                    .collect(),
+            )
+            .await;
+        }
+    }
+    let mut reader = Reader::default();
+    until(&mut outbox, &mut reader, last).await;
+    let documents = &reader.targets.get(&1).unwrap().documents;
+    assert_eq!(documents.len(), 10_000);
+    assert!(reader.targets.get(&1).unwrap().current);
+    let view = engine.view().await.unwrap();
+    let Target::Query(query) = target(collection("c")) else {
+        unreachable!()
+    };
+    for document in view.query(&query).await.unwrap().0 {
+        assert_eq!(
+            documents.get(document.path.as_str()),
+            Some(&document.update_time.micros())
+        );
+    }
+}
+
+#[tokio::test]
+async fn once_ends_by_itself() {
+    let hub = Hub::start(engine().await);
+    let (handle, mut outbox) = hub.connect();
+    handle
+        .add(AddTarget {
+            once: true,
+            ..add(1, target(collection("c")))
+        })
+        .await
+        .unwrap();
+    assert!(matches!(next(&mut outbox).await, WatchEvent::Added { .. }));
+    assert!(matches!(
+        next(&mut outbox).await,
+        WatchEvent::Current { .. }
+    ));
+    assert!(matches!(
+        next(&mut outbox).await,
+        WatchEvent::Snapshot { .. }
+    ));
+    assert!(matches!(
+        next(&mut outbox).await,
+        WatchEvent::Removed {
+            target: 1,
+            cause: None
+        }
+    ));
+}
+
+#[tokio::test]
+async fn bad_tokens_and_times_are_refused_for_their_target_alone() {
+    let hub = Hub::start(engine().await);
+    let (handle, mut outbox) = hub.connect();
+    handle
+        .add(AddTarget {
+            once: true,
+            ..add(1, target(collection("c")))
+        })
+        .await
+        .unwrap();
+    let mut token = Vec::new();
+    loop {
+        match next(&mut outbox).await {
+            WatchEvent::Current { token: current, .. } => token = current,
+            WatchEvent::Removed { .. } => break,
+            _ => {}
+        }
+    }
+    let future = Timestamp::from_micros(9_000_000_000_000_000).unwrap();
+    for (target_id, resume) in [
+        (2, Resume::Token(token)),
+        (3, Resume::Token(b"x".to_vec())),
+        (4, Resume::ReadTime(future)),
+    ] {
+        handle
+            .add(AddTarget {
+                resume,
+                ..add(target_id, target(collection("d")))
+            })
+            .await
+            .unwrap();
+        let event = next(&mut outbox).await;
+        let WatchEvent::Removed {
+            target,
+            cause: Some(Cause::Invalid(invalid)),
+        } = event
+        else {
+            panic!("{event:?}")
+        };
+        assert_eq!(target, target_id);
+        assert!(invalid.to_string().starts_with("bad resume"), "{invalid}");
+    }
+    handle.add(add(5, target(collection("c")))).await.unwrap();
+    assert!(matches!(
+        next(&mut outbox).await,
+        WatchEvent::Added { target: 5 }
+    ));
+}
+
+#[tokio::test]
+async fn bad_ids_end_the_stream() {
+    let hub = Hub::start(engine().await);
+    let (handle, _outbox) = hub.connect();
+    handle.add(add(1, target(collection("c")))).await.unwrap();
+    for target_id in [0, -1] {
+        let answer = handle.add(add(target_id, target(collection("c")))).await;
+        assert!(matches!(answer, Err(SessionError::Invalid(_))));
+    }
+}
+
+#[tokio::test]
+async fn closing_ends_streams_cleanly() {
+    let hub = Hub::start(engine().await);
+    let (handle, mut outbox) = hub.connect();
+    handle.add(add(1, target(collection("c")))).await.unwrap();
+    hub.close().await;
+    while let Some(event) = outbox.next().await {
+        event.unwrap();
+    }
+    assert_eq!(
+        handle.add(add(2, target(collection("c")))).await,
+        Err(SessionError::Ended)
+    );
+    // A stream without a request yet ends with its first one.
+    let (handle, mut outbox) = hub.connect();
+    handle.remove(1).await;
+    assert!(outbox.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_closed_engine_ends_streams_with_a_retryable_status() {
+    let engine = engine().await;
+    let hub = Hub::start_with(engine.clone(), HEARTBEAT);
+    let (handle, mut outbox) = hub.connect();
+    handle.add(add(1, target(collection("c")))).await.unwrap();
+    let mut reader = Reader::default();
+    while !reader.take(next(&mut outbox).await) {}
+    engine.close().await.unwrap();
+    handle.add(add(2, target(collection("d")))).await.unwrap();
+    loop {
+        match outbox.next().await {
+            Some(Ok(WatchEvent::Removed {
+                target: 2,
+                cause: Some(Cause::Unavailable(_)),
+            }))
+            | Some(Err(StreamEnd::Unavailable(_))) => break,
+            Some(Ok(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
