@@ -10,6 +10,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -440,8 +441,8 @@ impl World {
             } => {
                 let client = &mut self.clients[session];
                 // A number in use is refused; that has its own test.
-                if !client.kinds.contains_key(&target_id) {
-                    client.kinds.insert(target_id, kind);
+                if let Entry::Vacant(vacant) = client.kinds.entry(target_id) {
+                    vacant.insert(kind);
                     client
                         .handle
                         .add(add(target_id, target_of(kind)))
@@ -743,6 +744,68 @@ async fn a_closed_engine_ends_streams_with_a_retryable_status() {
             | Some(Err(StreamEnd::Unavailable(_))) => break,
             Some(Ok(_)) => {}
             other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Writers and listeners at full speed on several threads: limited queries break and are read again all the
+/// time, and still nothing is missed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limited_queries_stand_under_load() {
+    let engine = engine().await;
+    let hub = Hub::start_with(engine.clone(), HEARTBEAT);
+    let targets: Vec<Target> = (0..KINDS).map(target_of).collect();
+    let mut listeners = Vec::new();
+    for _ in 0..4 {
+        let (handle, outbox) = hub.connect();
+        for (target_id, target) in (1..).zip(&targets) {
+            handle.add(add(target_id, target.clone())).await.unwrap();
+        }
+        listeners.push((handle, outbox));
+    }
+    let writers: Vec<_> = (0..4_usize)
+        .map(|writer| {
+            let engine = engine.clone();
+            tokio::spawn(async move {
+                let mut last = 0;
+                for round in 0..100_usize {
+                    let text = PATHS[(writer * 3 + round * 5) % PATHS.len()];
+                    let write = if round % 3 == writer % 3 {
+                        delete(text)
+                    } else {
+                        set(text, (round % 5) as i64)
+                    };
+                    last = commit(&engine, vec![write]).await;
+                }
+                last
+            })
+        })
+        .collect();
+    let mut last = 0;
+    for writer in writers {
+        last = last.max(writer.await.unwrap());
+    }
+    let view = engine.view().await.unwrap();
+    for (_handle, outbox) in &mut listeners {
+        let mut reader = Reader::default();
+        until(outbox, &mut reader, last).await;
+        for (target_id, target) in (1..).zip(&targets) {
+            let documents = match target {
+                Target::Query(query) => view.query(query).await.unwrap().0,
+                Target::Documents(paths) => {
+                    let documents = view.documents(paths).await.unwrap();
+                    documents.into_iter().flatten().collect()
+                }
+            };
+            let expected: BTreeMap<String, i64> = documents
+                .iter()
+                .map(|document| (document.path.to_string(), document.update_time.micros()))
+                .collect();
+            assert_eq!(
+                reader.targets.get(&target_id).unwrap().documents,
+                expected,
+                "{target_id}"
+            );
         }
     }
 }
