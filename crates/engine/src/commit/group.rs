@@ -106,7 +106,7 @@ impl<'a> Group<'a> {
                 restore_update_times(&touched.writes, touched.before.as_deref(), &mut outcomes);
                 continue;
             }
-            index_operations.extend(index::diff::operations(self.database, touched.before.as_deref(), after.as_ref())?);
+            index_operations.extend(index::diff::operations(touched.before.as_deref(), after.as_ref())?);
             encoded.push(EncodedChange {
                 path: touched.path.clone(),
                 before: touched.before.as_deref().map(encode_record),

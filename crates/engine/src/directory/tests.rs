@@ -1,3 +1,5 @@
+//! Listings of a small database, page by page.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use watchfire_model::Timestamp;

@@ -1,12 +1,14 @@
+//! Answers compared with the plain definition of a query over random documents; what they touch; what is refused.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use watchfire_model::query::Direction as OrderDirection;
 use watchfire_model::{
-    Aggregation, AggregationOperator, Cursor, DatabaseName, Document, DocumentName, DocumentPath,
-    FieldOperator, FieldPath, Fields, Filter, GeoPoint, Order, Parent, Query, QueryParts, Selector,
-    Timestamp, UnaryOperator, Value,
+    Aggregation, AggregationOperator, CollectionPath, Cursor, DatabaseName, Document, DocumentName,
+    DocumentPath, FieldOperator, FieldPath, Fields, Filter, GeoPoint, Order, Parent, Query,
+    QueryParts, Selector, Timestamp, UnaryOperator, Value,
 };
 use watchfire_storage::memory::MemoryStore;
 use watchfire_storage::{Batch, Direction, Operation, Range, Snapshot, Store, Version};
@@ -20,12 +22,25 @@ use crate::plan::{self, Grouping};
 use crate::record::encode_record;
 
 /// A sequence of choices that depends on the seed alone (SplitMix64).
-struct Choices(u64);
+struct Choices {
+    state: u64,
+    /// Nearly all values are long strings that differ only at the end.
+    long_values: bool,
+    /// Nearly all values are one of a few, so that many are equal.
+    few_values: bool,
+}
 
 impl Choices {
+    fn new(seed: u64) -> Self {
+        Self {
+            state: seed,
+            long_values: seed % 4 == 3,
+            few_values: seed.is_multiple_of(2),
+        }
+    }
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.0;
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut x = self.state;
         x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         x ^ (x >> 31)
@@ -69,12 +84,16 @@ const IDS: [&str; 11] = [
 const FIELDS: [&str; 7] = ["a", "b", "t", "m", "m.x", "m.`a b`", "m.n.x"];
 
 fn path(choices: &mut Choices) -> DocumentPath {
-    DocumentPath::parse(&format!(
-        "{}/{}",
-        choices.pick(&COLLECTIONS),
-        choices.pick(&IDS)
-    ))
-    .unwrap()
+    let collection = if choices.one_in(2) {
+        "c"
+    } else {
+        choices.pick(&COLLECTIONS)
+    };
+    let id = match choices.below(3) {
+        0 => choices.below(30).to_string(),
+        _ => (*choices.pick(&IDS)).to_owned(),
+    };
+    DocumentPath::parse(&format!("{collection}/{id}")).unwrap()
 }
 
 fn reference(choices: &mut Choices) -> Value {
@@ -96,6 +115,19 @@ fn long(choices: &mut Choices) -> String {
 }
 
 fn scalar(choices: &mut Choices) -> Value {
+    if choices.long_values && !choices.one_in(8) {
+        return Value::String(long(choices));
+    }
+    if choices.few_values && !choices.one_in(12) {
+        return choices
+            .pick(&[
+                Value::Integer(1),
+                Value::Double(1.0),
+                Value::Integer(2),
+                Value::String("a".to_owned()),
+            ])
+            .clone();
+    }
     match choices.below(22) {
         0 => Value::Null,
         1 => Value::Boolean(choices.one_in(2)),
@@ -228,7 +260,7 @@ impl World {
         let mut operations = Vec::new();
         for (path, after) in changes {
             let before = self.documents.get(&path);
-            operations.extend(diff::operations(&database(), before, after.as_ref()).unwrap());
+            operations.extend(diff::operations(before, after.as_ref()).unwrap());
             let key = document_key(&path);
             match after {
                 Some(after) => {
@@ -321,6 +353,12 @@ fn leaf(choices: &mut Choices, documents: &[&Document]) -> Filter {
         };
     }
     let operator = *choices.pick(&OPERATORS);
+    let field = match operator {
+        FieldOperator::ArrayContains | FieldOperator::ArrayContainsAny if !choices.one_in(4) => {
+            FieldPath::parse("t").unwrap()
+        }
+        _ => field,
+    };
     let value = match operator {
         FieldOperator::In | FieldOperator::NotIn | FieldOperator::ArrayContainsAny => {
             let len = 1 + choices.below(4);
@@ -382,25 +420,35 @@ fn cursor(choices: &mut Choices, orders: &[Order], documents: &[&Document]) -> O
     })
 }
 
-fn parts(choices: &mut Choices, documents: &[&Document]) -> QueryParts {
-    let parent = if choices.one_in(3) {
-        Parent::Document(
-            DocumentPath::parse(choices.pick::<&str>(&["c/a", "c/missing", "c/__id7__", "c/b"])).unwrap(),
-        )
+fn direction(choices: &mut Choices) -> OrderDirection {
+    if choices.one_in(2) {
+        OrderDirection::Ascending
     } else {
-        Parent::Root
+        OrderDirection::Descending
+    }
+}
+
+fn parts(choices: &mut Choices, documents: &[&Document]) -> QueryParts {
+    // Most queries are made around one document, so that their parts can hold together.
+    let home = (!documents.is_empty() && !choices.one_in(4)).then(|| *choices.pick(documents));
+    let collection = match home {
+        Some(home) => home.path.collection(),
+        None => CollectionPath::parse(choices.pick::<&str>(&COLLECTIONS)).unwrap(),
     };
     let selector = match choices.below(8) {
         0 => Selector::Everything,
-        1 | 2 => Selector::Group((*choices.pick(&["c", "s"])).to_owned()),
-        _ => Selector::Collection((*choices.pick(&["c", "c", "c", "s", "c10"])).to_owned()),
+        1 | 2 => Selector::Group(collection.id().to_owned()),
+        _ => Selector::Collection(collection.id().to_owned()),
+    };
+    let parent = match selector {
+        Selector::Collection(_) => collection.parent(),
+        _ if choices.one_in(2) => collection.parent(),
+        _ => Parent::Root,
     };
     let everything = selector == Selector::Everything;
-    // Half of the filters speak of one document, so that their parts can hold together.
-    let near = if documents.is_empty() || choices.one_in(2) {
-        documents.to_vec()
-    } else {
-        vec![*choices.pick(documents)]
+    let near = match home {
+        Some(home) if choices.one_in(2) => vec![home],
+        _ => documents.to_vec(),
     };
     let filter = (!choices.one_in(3)).then(|| filter(choices, &near, 2));
     let mut order = Vec::new();
@@ -410,13 +458,18 @@ fn parts(choices: &mut Choices, documents: &[&Document]) -> QueryParts {
         } else {
             field(choices)
         };
-        let direction = if choices.one_in(2) {
-            OrderDirection::Ascending
-        } else {
-            OrderDirection::Descending
-        };
+        let direction = direction(choices);
         if order.iter().all(|order: &Order| order.field != field) {
             order.push(Order { field, direction });
+        }
+    }
+    if !everything && choices.one_in(3) {
+        order.truncate(1);
+        if order.iter().all(|order| !order.field.is_document_name()) {
+            order.push(Order {
+                field: FieldPath::document_name(),
+                direction: direction(choices),
+            });
         }
     }
     let start = cursor(choices, &order, documents);
@@ -452,7 +505,7 @@ fn names<'a>(documents: impl IntoIterator<Item = &'a Document>) -> Vec<String> {
 async fn answers_equal_the_plain_definition() {
     let (mut asked, mut answered, mut indexed, mut ordered, mut named) = (0, 0, 0, 0, 0);
     for seed in 0..100 {
-        let mut choices = Choices(seed);
+        let mut choices = Choices::new(seed);
         let mut world = World::new();
         let writes = 10 + choices.below(90);
         world.write(World::random(&mut choices, writes)).await;
@@ -497,7 +550,7 @@ async fn answers_equal_the_plain_definition() {
 #[tokio::test]
 async fn entries_after_updates_are_those_of_the_documents() {
     for seed in 1_000..1_040 {
-        let mut choices = Choices(seed);
+        let mut choices = Choices::new(seed);
         let mut world = World::new();
         for _ in 0..6 {
             let writes = 1 + choices.below(30);
@@ -729,6 +782,113 @@ async fn an_indexed_query_touches_only_its_range() {
 }
 
 #[tokio::test]
+async fn values_that_differ_only_beyond_the_cut_keep_their_order() {
+    let mut world = World::new();
+    let time = Timestamp::from_micros(1).unwrap();
+    let text = |end: &str| Value::String(format!("{}{end}", "x".repeat(3_000)));
+    let changes = [("c/1", "4"), ("c/2", "2"), ("c/3", "3"), ("c/4", "1")].map(|(path, end)| {
+        let path = DocumentPath::parse(path).unwrap();
+        let fields = Fields::from([("a".to_owned(), text(end))]);
+        (
+            path.clone(),
+            Some(Document {
+                path,
+                create_time: time,
+                update_time: time,
+                fields,
+            }),
+        )
+    });
+    world.write(changes.to_vec()).await;
+    let snapshot = world.snapshot().await;
+    let at = |path: &str, end: &str, before: bool| {
+        let path = DocumentPath::parse(path).unwrap();
+        let name = Value::Reference(DocumentName {
+            database: database(),
+            path,
+        });
+        Some(Cursor {
+            values: vec![text(end), name],
+            before,
+        })
+    };
+    use OrderDirection::{Ascending, Descending};
+    let ordered = |direction| plain(None, &[("a", direction), ("__name__", direction)], None);
+    for (parts, expected) in [
+        (ordered(Ascending), vec!["c/4", "c/2", "c/3", "c/1"]),
+        (ordered(Descending), vec!["c/1", "c/3", "c/2", "c/4"]),
+        (
+            QueryParts {
+                limit: Some(2),
+                ..ordered(Ascending)
+            },
+            vec!["c/4", "c/2"],
+        ),
+        (
+            QueryParts {
+                start: at("c/2", "2", true),
+                ..ordered(Ascending)
+            },
+            vec!["c/2", "c/3", "c/1"],
+        ),
+        (
+            QueryParts {
+                start: at("c/3", "3", false),
+                ..ordered(Descending)
+            },
+            vec!["c/2", "c/4"],
+        ),
+        (
+            QueryParts {
+                end: at("c/3", "3", false),
+                ..ordered(Ascending)
+            },
+            vec!["c/4", "c/2", "c/3"],
+        ),
+        (
+            QueryParts {
+                end: at("c/3", "3", true),
+                ..ordered(Descending)
+            },
+            vec!["c/1"],
+        ),
+        (
+            plain(
+                Some(compare("a", FieldOperator::Equal, text("3"))),
+                &[],
+                None,
+            ),
+            vec!["c/3"],
+        ),
+        (
+            plain(
+                Some(compare("a", FieldOperator::GreaterThan, text("2"))),
+                &[],
+                None,
+            ),
+            vec!["c/3", "c/1"],
+        ),
+        (
+            plain(
+                Some(compare("a", FieldOperator::LessThan, text("2"))),
+                &[],
+                None,
+            ),
+            vec!["c/4"],
+        ),
+    ] {
+        let query = Query::new(parts).unwrap();
+        let (documents, stats) = run(&*snapshot, &query).await.unwrap();
+        assert!(stats.index_used.is_some());
+        assert_eq!(
+            names(documents.iter().map(|document| &**document)),
+            expected,
+            "{query:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_scan_jumps_over_descendants() {
     let world = numbered(200, true).await;
     let snapshot = world.snapshot().await;
@@ -896,7 +1056,7 @@ fn a_document_may_not_have_too_many_or_too_long_entries() {
         fields,
     };
     let message = |fields: Fields| {
-        diff::operations(&database(), None, Some(&document(fields)))
+        diff::operations(None, Some(&document(fields)))
             .map(|operations| operations.len())
             .map_err(|error| error.to_string())
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use watchfire_model::{DatabaseName, Document};
+use watchfire_model::Document;
 use watchfire_storage::Operation;
 
 use super::entries::{checked_entries, entries};
@@ -12,7 +12,6 @@ use crate::error::Error;
 /// Puts and deletes of index entries that lead from `before` to `after`; entries that both have are not touched.
 /// Fails with `Invalid` when `after` has more, or longer, entries than a document may have.
 pub fn operations(
-    _database: &DatabaseName,
     before: Option<&Document>,
     after: Option<&Document>,
 ) -> Result<Vec<Operation>, Error> {
