@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior};
 use watchfire_engine::{CommitEntry, Engine, EntriesSince, Error, Version};
 use watchfire_model::watch::{Cause, Target};
 
@@ -213,6 +213,15 @@ struct Dispatcher {
     settling: bool,
 }
 
+impl Drop for Dispatcher {
+    /// Whatever ends the dispatcher, a bug included, no stream is left waiting for it.
+    fn drop(&mut self) {
+        self.end_all(Some(&StreamEnd::Unavailable(
+            "the dispatcher of listeners has ended".to_owned(),
+        )));
+    }
+}
+
 impl Dispatcher {
     fn new(
         engine: Engine,
@@ -243,7 +252,9 @@ impl Dispatcher {
     }
 
     async fn run(mut self) {
-        let mut heartbeat: Interval = tokio::time::interval(self.heartbeat);
+        // The first comes after a whole period: a stream that has just begun needs none.
+        let mut heartbeat =
+            tokio::time::interval_at(Instant::now() + self.heartbeat, self.heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let tail = *self.tail.borrow_and_update();

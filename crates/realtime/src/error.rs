@@ -33,6 +33,14 @@ pub fn cause(error: &Error) -> Cause {
         Error::FailedPrecondition(text) => Cause::FailedPrecondition(text.clone()),
         Error::ResourceExhausted(text) => Cause::ResourceExhausted(text.clone()),
         // What else a read may meet passes, or is for the operator to repair: the client tries again.
-        other => Cause::Unavailable(other.to_string()),
+        Error::DeadlineExceeded(_)
+        | Error::Unavailable(_)
+        | Error::Corrupt(_)
+        | Error::NotFound(_)
+        | Error::AlreadyExists(_)
+        | Error::VersionMismatch { .. }
+        | Error::Aborted
+        | Error::TransactionExpired
+        | Error::TransactionUnknown => Cause::Unavailable(error.to_string()),
     }
 }

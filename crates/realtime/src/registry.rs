@@ -418,3 +418,6 @@ impl Results for Registry {
 fn bare(changes: &[Dated]) -> Vec<Change> {
     changes.iter().map(|(_, change)| change.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests;
