@@ -117,14 +117,22 @@ const TIMES = new Set(['createTime', 'updateTime', 'readTime', 'commitTime']);
 function normal(answer) {
   if (Array.isArray(answer)) return answer.map(normal);
   if (answer && typeof answer === 'object') {
-    return Object.fromEntries(Object.entries(answer).map(([k, v]) => [k, TIMES.has(k) ? '<time>' : k === 'nextPageToken' || k === 'transaction' ? '<token>' : normal(v)]));
+    // The emulator marks the last answer of a query, the real service does not.
+    const { done, ...rest } = answer;
+    return Object.fromEntries(Object.entries(rest).map(([k, v]) => [k, TIMES.has(k) ? '<time>' : k === 'nextPageToken' || k === 'transaction' ? '<token>' : normal(v)]));
   }
   return answer;
 }
 
+// Of a query only the ids, so that a line shows what is different.
+function brief(answer) {
+  if (!Array.isArray(answer)) return answer;
+  return answer.map(part => part.document?.name.split('/').pop() ?? part);
+}
+
 function short(answer) {
-  const text = JSON.stringify(answer);
-  return text.length > 300 ? `${text.slice(0, 300)}…` : text;
+  const text = JSON.stringify(brief(answer));
+  return text.length > 400 ? `${text.slice(0, 400)}…` : text;
 }
 
 const ours = await Server.start();
