@@ -117,7 +117,10 @@ fn write(path: &str, number: i64) -> pb::Write {
             name: format!("{DATABASE}/documents/{path}"),
             fields: [
                 ("n".to_owned(), integer(number)),
-                ("text".to_owned(), text("a small document, as chats have them")),
+                (
+                    "text".to_owned(),
+                    text("a small document, as chats have them"),
+                ),
             ]
             .into(),
             ..Default::default()
@@ -194,7 +197,11 @@ async fn point_reads(channel: &Channel, readers: usize, length: Duration) -> Res
     for task in tasks {
         taken.extend(task.await??);
     }
-    report(&format!("point reads, {readers} readers"), &mut taken, length);
+    report(
+        &format!("point reads, {readers} readers"),
+        &mut taken,
+        length,
+    );
     Ok(())
 }
 
@@ -239,7 +246,11 @@ async fn notifications(arguments: &Arguments, channel: &Channel, listeners: usiz
             taken.push(at - begin);
         }
     }
-    report(&format!("notifications, {listeners} listeners"), &mut taken, start.elapsed());
+    report(
+        &format!("notifications, {listeners} listeners"),
+        &mut taken,
+        start.elapsed(),
+    );
     for (_, task) in tasks {
         task.abort();
     }
@@ -268,9 +279,11 @@ async fn listen(channel: Channel, path: String, seen: mpsc::Sender<(i64, Instant
             database: DATABASE.to_owned(),
             target_change: Some(pb::listen_request::TargetChange::AddTarget(pb::Target {
                 target_id: 2,
-                target_type: Some(pb::target::TargetType::Documents(pb::target::DocumentsTarget {
-                    documents: vec![format!("{DATABASE}/documents/{path}")],
-                })),
+                target_type: Some(pb::target::TargetType::Documents(
+                    pb::target::DocumentsTarget {
+                        documents: vec![format!("{DATABASE}/documents/{path}")],
+                    },
+                )),
                 ..Default::default()
             })),
             ..Default::default()

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
@@ -329,10 +328,7 @@ fn lock(directory: &Path) -> Result<File, Error> {
         Err(TryLockError::WouldBlock) => return Err(Error::Locked(held_by(directory, &mut file))),
         Err(TryLockError::Error(error)) => return Err(unavailable("lock", &path, &error)),
     }
-    let started = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let owner = format!("{}\n{started}\n", std::process::id());
+    let owner = format!("{}\n", std::process::id());
     file.set_len(0)
         .and_then(|()| file.seek(SeekFrom::Start(0)))
         .and_then(|_| file.write_all(owner.as_bytes()))
@@ -346,17 +342,12 @@ fn held_by(directory: &Path, file: &mut File) -> String {
     let mut owner = String::new();
     // What cannot be read is left out of the sentence.
     let _ = file.take(OWNER_LEN_MAX).read_to_string(&mut owner);
-    let mut lines = owner.lines();
-    match (lines.next().filter(|pid| !pid.is_empty()), lines.next()) {
-        (Some(pid), Some(started)) => format!(
-            "the folder {} is held by process {pid} (started {started} seconds after 1970)",
+    match owner.lines().next().filter(|pid| !pid.is_empty()) {
+        Some(pid) => format!(
+            "the folder {} is held by process {pid}; stop it first, or use another folder",
             directory.display()
         ),
-        (Some(pid), None) => format!(
-            "the folder {} is held by process {pid}",
-            directory.display()
-        ),
-        (None, _) => format!(
+        None => format!(
             "the folder {} is held by another process",
             directory.display()
         ),
