@@ -11,7 +11,9 @@ use watchfire_storage::{Applied, Batch, Operation, Snapshot, Store, Version};
 use crate::changelog::reader::{EntriesSince, Stored, read_entries};
 use crate::changelog::tail::Tail;
 use crate::commit::group::Receipt;
-use crate::commit::{Command, Committer, HEAD_MOVED_RETRIES_MAX, QUEUE_COMMANDS_MAX, QUEUE_KIB_MAX, Request};
+use crate::commit::{
+    Command, Committer, HEAD_MOVED_RETRIES_MAX, QUEUE_COMMANDS_MAX, QUEUE_KIB_MAX, Request,
+};
 use crate::error::Error;
 use crate::keyspace::{Catalogue, catalogue_key};
 use crate::stage::{Staged, Start, writes_len};
@@ -43,15 +45,34 @@ impl Engine {
     ///
     /// Moves the head to the present (or one past the last version, should the clock be behind it), so that read
     /// times move forward after a restart.
-    pub async fn open(database: DatabaseName, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    pub async fn open(
+        database: DatabaseName,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
         let opened = move_head(store.as_ref(), clock.as_ref()).await?;
         let tail = Arc::new(Tail::new(opened));
         let (commands, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
-        let committer = Committer::new(database.clone(), Arc::clone(&store), Arc::clone(&clock), Arc::clone(&tail));
+        let committer = Committer::new(
+            database.clone(),
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            Arc::clone(&tail),
+        );
         tokio::spawn(committer.run(queue));
         let transactions = Transactions::new(&database, opened, clock.now());
         let waiting_kib = Arc::new(Semaphore::new(QUEUE_KIB_MAX));
-        Ok(Self { inner: Arc::new(Inner { database, store, clock, tail, commands, waiting_kib, transactions }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                database,
+                store,
+                clock,
+                tail,
+                commands,
+                waiting_kib,
+                transactions,
+            }),
+        })
     }
 
     /// The database's name.
@@ -71,7 +92,9 @@ impl Engine {
         let inner = &self.inner;
         let access = match options {
             TransactionOptions::ReadOnly { read_time: Some(_) } => {
-                return Err(Error::FailedPrecondition("a transaction at a past read time is not supported by this server".to_owned()));
+                return Err(Error::FailedPrecondition(
+                    "a transaction at a past read time is not supported by this server".to_owned(),
+                ));
             }
             TransactionOptions::ReadOnly { read_time: None } => Access::ReadOnly,
             TransactionOptions::ReadWrite { retry, mode: _ } => {
@@ -102,7 +125,9 @@ impl Engine {
     pub async fn stage(&self, writes: Vec<Write>, start: Start) -> Result<Staged, Error> {
         let transaction = match start {
             Start::Now => None,
-            Start::Transaction(id) => Some(self.inner.transactions.get(&id, self.inner.clock.now())?),
+            Start::Transaction(id) => {
+                Some(self.inner.transactions.get(&id, self.inner.clock.now())?)
+            }
         };
         Staged::new(writes, transaction)
     }
@@ -113,9 +138,13 @@ impl Engine {
         let inner = &self.inner;
         let bytes = writes_len(&staged.writes);
         // Commits larger than the whole bound wait alone.
-        let kib = u32::try_from((bytes >> 10).saturating_add(1).min(QUEUE_KIB_MAX)).unwrap_or(u32::MAX);
-        let overloaded = || Error::ResourceExhausted("too many commits are waiting; try again later".to_owned());
-        let permit = Arc::clone(&inner.waiting_kib).try_acquire_many_owned(kib).map_err(|_| overloaded())?;
+        let kib =
+            u32::try_from((bytes >> 10).saturating_add(1).min(QUEUE_KIB_MAX)).unwrap_or(u32::MAX);
+        let overloaded =
+            || Error::ResourceExhausted("too many commits are waiting; try again later".to_owned());
+        let permit = Arc::clone(&inner.waiting_kib)
+            .try_acquire_many_owned(kib)
+            .map_err(|_| overloaded())?;
         let slot = inner.commands.try_reserve().map_err(|error| match error {
             TrySendError::Full(()) => overloaded(),
             TrySendError::Closed(()) => closed(),
@@ -131,7 +160,13 @@ impl Engine {
             transaction = None;
         }
         let (reply, answer) = oneshot::channel();
-        slot.send(Command::Commit(Request { writes: staged.writes, transaction, permit, bytes, reply }));
+        slot.send(Command::Commit(Request {
+            writes: staged.writes,
+            transaction,
+            permit,
+            bytes,
+            reply,
+        }));
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -147,7 +182,13 @@ impl Engine {
     pub async fn settled_version(&self) -> Version {
         self.inner.transactions.sweep(self.inner.clock.now());
         let (reply, answer) = oneshot::channel();
-        if self.inner.commands.send(Command::Settle(reply)).await.is_err() {
+        if self
+            .inner
+            .commands
+            .send(Command::Settle(reply))
+            .await
+            .is_err()
+        {
             return self.inner.tail.version();
         }
         answer.await.unwrap_or_else(|_| self.inner.tail.version())
@@ -155,24 +196,46 @@ impl Engine {
 
     /// Every commit after `version`, at most `limit` of them (at least one): from the recent ring, else from the
     /// store.
-    pub async fn entries_since(&self, version: Version, limit: usize) -> Result<EntriesSince, Error> {
+    pub async fn entries_since(
+        &self,
+        version: Version,
+        limit: usize,
+    ) -> Result<EntriesSince, Error> {
         let limit = limit.max(1);
         if let Some((entries, complete_to)) = self.inner.tail.since(version, limit) {
-            return Ok(EntriesSince::Entries { entries, complete_to });
+            return Ok(EntriesSince::Entries {
+                entries,
+                complete_to,
+            });
         }
         let snapshot = self.inner.store.snapshot().await?;
-        Ok(match read_entries(snapshot.as_ref(), version, limit).await? {
-            Stored::Entries { entries, complete_to } => {
-                EntriesSince::Entries { entries: entries.into_iter().map(|published| published.entry).collect(), complete_to }
-            }
-            Stored::TooOld => EntriesSince::TooOld,
-        })
+        Ok(
+            match read_entries(snapshot.as_ref(), version, limit).await? {
+                Stored::Entries {
+                    entries,
+                    complete_to,
+                } => EntriesSince::Entries {
+                    entries: entries
+                        .into_iter()
+                        .map(|published| published.entry)
+                        .collect(),
+                    complete_to,
+                },
+                Stored::TooOld => EntriesSince::TooOld,
+            },
+        )
     }
 
     /// Finishes what is in flight, then closes the store. Closing again is no error.
     pub async fn close(&self) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
-        if self.inner.commands.send(Command::Close(reply)).await.is_err() {
+        if self
+            .inner
+            .commands
+            .send(Command::Close(reply))
+            .await
+            .is_err()
+        {
             return Ok(());
         }
         // No answer: somebody else's close came first.
@@ -191,19 +254,33 @@ async fn move_head(store: &dyn Store, clock: &dyn Clock) -> Result<Version, Erro
         let head = snapshot.version();
         let operations = check_format(snapshot.as_ref()).await?;
         let version = next(clock, head);
-        match store.apply(head, Batch { version, operations }).await? {
+        match store
+            .apply(
+                head,
+                Batch {
+                    version,
+                    operations,
+                },
+            )
+            .await?
+        {
             Applied::Applied => return Ok(version),
             Applied::HeadMoved(_) => {}
         }
     }
-    Err(Error::Unavailable("other servers kept committing while the database was opened".to_owned()))
+    Err(Error::Unavailable(
+        "other servers kept committing while the database was opened".to_owned(),
+    ))
 }
 
 /// What notes the format, if it is not noted yet. Fails with `FailedPrecondition` for a format from the future.
 async fn check_format(snapshot: &dyn Snapshot) -> Result<Vec<Operation>, Error> {
     let key = catalogue_key(Catalogue::Format);
     match snapshot.get(&key).await?.as_deref() {
-        None => Ok(vec![Operation::Put { key, value: Bytes::from_static(&[KEYSPACE_FORMAT]) }]),
+        None => Ok(vec![Operation::Put {
+            key,
+            value: Bytes::from_static(&[KEYSPACE_FORMAT]),
+        }]),
         Some([KEYSPACE_FORMAT]) => Ok(Vec::new()),
         Some(other) => Err(Error::FailedPrecondition(format!(
             "the database is stored in format {other:?}; this version of Watchfire reads format [{KEYSPACE_FORMAT}]"

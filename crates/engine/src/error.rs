@@ -25,7 +25,9 @@ pub enum Error {
         required: Timestamp,
     },
     /// A transaction lost a race: begin again.
-    #[error("Aborted due to cross-transaction contention. This occurs when multiple transactions attempt to access the same data, requiring Firestore to abort at least one in order to enforce serializability.")]
+    #[error(
+        "Aborted due to cross-transaction contention. This occurs when multiple transactions attempt to access the same data, requiring Firestore to abort at least one in order to enforce serializability."
+    )]
     Aborted,
     /// The transaction ended, or was open or idle for too long: begin again.
     #[error("The referenced transaction has expired or is no longer valid.")]

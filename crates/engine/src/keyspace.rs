@@ -96,8 +96,14 @@ pub fn changelog_version(key: &[u8]) -> Option<Version> {
 pub fn changelog_range_after(after: Version) -> Range {
     let all = Keyspace::Changelog.range();
     match after.0.checked_add(1) {
-        Some(first) => Range { start: changelog_key(Version(first)), end: all.end },
-        None => Range { start: all.end.clone().unwrap_or_default(), end: all.end },
+        Some(first) => Range {
+            start: changelog_key(Version(first)),
+            end: all.end,
+        },
+        None => Range {
+            start: all.end.clone().unwrap_or_default(),
+            end: all.end,
+        },
     }
 }
 
@@ -131,10 +137,19 @@ mod tests {
 
     #[test]
     fn the_parts_do_not_overlap() {
-        let parts = [Keyspace::Document, Keyspace::Index, Keyspace::Group, Keyspace::Changelog, Keyspace::Catalogue];
+        let parts = [
+            Keyspace::Document,
+            Keyspace::Index,
+            Keyspace::Group,
+            Keyspace::Changelog,
+            Keyspace::Catalogue,
+        ];
         for pair in parts.windows(2) {
             assert!(pair[0].range().end.unwrap() <= pair[1].range().start);
         }
-        assert_eq!(changelog_range_after(Version(7)).start, changelog_key(Version(8)));
+        assert_eq!(
+            changelog_range_after(Version(7)).start,
+            changelog_key(Version(8))
+        );
     }
 }

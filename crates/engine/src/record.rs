@@ -52,9 +52,18 @@ pub fn decode_record(path: &DocumentPath, bytes: &[u8]) -> Result<Document, Erro
         let create_time = Timestamp::from_micros(i64::from_be_bytes(input.array()?)).ok()?;
         let update_time = Timestamp::from_micros(i64::from_be_bytes(input.array()?)).ok()?;
         let fields = decode_map(input.rest, 2, 0)?;
-        Some(Document { path: path.clone(), create_time, update_time, fields })
+        Some(Document {
+            path: path.clone(),
+            create_time,
+            update_time,
+            fields,
+        })
     };
-    read().ok_or_else(|| Error::Corrupt(format!("the stored bytes of document {path} are not a record of format {RECORD_FORMAT}")))
+    read().ok_or_else(|| {
+        Error::Corrupt(format!(
+            "the stored bytes of document {path} are not a record of format {RECORD_FORMAT}"
+        ))
+    })
 }
 
 fn put_varint(mut value: u64, out: &mut Vec<u8>) {
@@ -139,9 +148,16 @@ fn encode_value(value: &Value, out: &mut Vec<u8>) {
         Value::Bytes(bytes) => put_bytes(18, bytes, out),
         Value::Vector(doubles) => {
             let mut entry = Vec::new();
-            encode_map_entry(VECTOR_TYPE_KEY, &Value::String(VECTOR_TYPE.to_owned()), &mut entry);
+            encode_map_entry(
+                VECTOR_TYPE_KEY,
+                &Value::String(VECTOR_TYPE.to_owned()),
+                &mut entry,
+            );
             put_bytes(1, &entry, &mut inner);
-            let doubles: Vec<Value> = doubles.iter().map(|double| Value::Double(*double)).collect();
+            let doubles: Vec<Value> = doubles
+                .iter()
+                .map(|double| Value::Double(*double))
+                .collect();
             entry.clear();
             encode_map_entry(VECTOR_VALUE_KEY, &Value::Array(doubles), &mut entry);
             put_bytes(1, &entry, &mut inner);
@@ -207,7 +223,6 @@ impl<'a> Input<'a> {
     }
 
     /// The next field's number and content. The outer `None` is malformed, the inner one the end.
-    #[expect(clippy::option_option, reason = "malformed and finished are different answers")]
     fn part(&mut self) -> Option<Option<(u64, Part<'a>)>> {
         if self.rest.is_empty() {
             return Some(None);
@@ -242,8 +257,12 @@ fn decode_map(bytes: &[u8], field: u64, depth: usize) -> Option<Fields> {
 
 fn decode_map_entry(bytes: &[u8], depth: usize) -> Option<(String, Value)> {
     let mut input = Input { rest: bytes };
-    let (1, Part::Len(key)) = input.part()?? else { return None };
-    let (2, Part::Len(value)) = input.part()?? else { return None };
+    let (1, Part::Len(key)) = input.part()?? else {
+        return None;
+    };
+    let (2, Part::Len(value)) = input.part()?? else {
+        return None;
+    };
     if !input.rest.is_empty() {
         return None;
     }
@@ -278,16 +297,27 @@ fn decode_value(bytes: &[u8], depth: usize) -> Option<Value> {
 
 fn decode_geo_point(bytes: &[u8]) -> Option<Value> {
     let mut input = Input { rest: bytes };
-    let (1, Part::Fixed64(latitude)) = input.part()?? else { return None };
-    let (2, Part::Fixed64(longitude)) = input.part()?? else { return None };
-    let point = GeoPoint { latitude: f64::from_bits(latitude), longitude: f64::from_bits(longitude) };
+    let (1, Part::Fixed64(latitude)) = input.part()?? else {
+        return None;
+    };
+    let (2, Part::Fixed64(longitude)) = input.part()?? else {
+        return None;
+    };
+    let point = GeoPoint {
+        latitude: f64::from_bits(latitude),
+        longitude: f64::from_bits(longitude),
+    };
     input.rest.is_empty().then_some(Value::GeoPoint(point))
 }
 
 fn decode_timestamp(bytes: &[u8]) -> Option<Value> {
     let mut input = Input { rest: bytes };
-    let (1, Part::Varint(seconds)) = input.part()?? else { return None };
-    let (2, Part::Varint(nanos)) = input.part()?? else { return None };
+    let (1, Part::Varint(seconds)) = input.part()?? else {
+        return None;
+    };
+    let (2, Part::Varint(nanos)) = input.part()?? else {
+        return None;
+    };
     let timestamp = Timestamp::from_parts(seconds as i64, i32::try_from(nanos).ok()?).ok()?;
     input.rest.is_empty().then_some(Value::Timestamp(timestamp))
 }
@@ -307,10 +337,20 @@ fn decode_array(bytes: &[u8], depth: usize) -> Option<Vec<Value>> {
 
 /// A map in the shape of a vector is one: the wire knows no other way to say it.
 fn vector_or_map(map: BTreeMap<String, Value>) -> Value {
-    let doubles = match (map.len(), map.get(VECTOR_TYPE_KEY), map.get(VECTOR_VALUE_KEY)) {
+    let doubles = match (
+        map.len(),
+        map.get(VECTOR_TYPE_KEY),
+        map.get(VECTOR_VALUE_KEY),
+    ) {
         (2, Some(Value::String(kind)), Some(Value::Array(values))) if kind == VECTOR_TYPE => values
             .iter()
-            .map(|value| if let Value::Double(double) = value { Some(*double) } else { None })
+            .map(|value| {
+                if let Value::Double(double) = value {
+                    Some(*double)
+                } else {
+                    None
+                }
+            })
             .collect::<Option<Vec<f64>>>(),
         _ => None,
     };

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use watchfire_model::{DocumentPath, Fields, Invalid, Operation, TransformKind, Value, Write, limits};
+use watchfire_model::{
+    DocumentPath, Fields, Invalid, Operation, TransformKind, Value, Write, limits,
+};
 
 use crate::error::Error;
 use crate::transaction::{Access, Transaction, TransactionId, read_only_complaint};
@@ -28,13 +30,21 @@ pub struct Staged {
 
 impl Staged {
     /// Writes with the transaction in which they stand. Fails with `Invalid` for writes in a read-only transaction.
-    pub(crate) fn new(writes: Vec<Write>, transaction: Option<Arc<Transaction>>) -> Result<Self, Error> {
-        let read_only = transaction.as_ref().is_some_and(|transaction| transaction.access() == Access::ReadOnly);
+    pub(crate) fn new(
+        writes: Vec<Write>,
+        transaction: Option<Arc<Transaction>>,
+    ) -> Result<Self, Error> {
+        let read_only = transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.access() == Access::ReadOnly);
         if read_only && !writes.is_empty() {
             return Err(read_only_complaint());
         }
         check_transforms(&writes)?;
-        Ok(Self { writes, transaction })
+        Ok(Self {
+            writes,
+            transaction,
+        })
     }
 
     /// The writes, in order.
@@ -51,7 +61,10 @@ fn check_transforms(writes: &[Write]) -> Result<(), Error> {
         *count += write.transforms.len();
         if *count > limits::TRANSFORMS_PER_DOCUMENT_MAX {
             let limit = limits::TRANSFORMS_PER_DOCUMENT_MAX;
-            return Err(Error::Invalid(Invalid::new(format!("a commit may apply at most {limit} transforms to one document, more were found for {}", write.path))));
+            return Err(Error::Invalid(Invalid::new(format!(
+                "a commit may apply at most {limit} transforms to one document, more were found for {}",
+                write.path
+            ))));
         }
     }
     Ok(())
@@ -75,13 +88,20 @@ fn write_len(write: &Write) -> usize {
         .iter()
         .map(|transform| match &transform.kind {
             TransformKind::RequestTime => WRITE_OVERHEAD,
-            TransformKind::Increment(value) | TransformKind::Maximum(value) | TransformKind::Minimum(value) => WRITE_OVERHEAD + value.size(),
-            TransformKind::AppendMissing(values) | TransformKind::RemoveAll(values) => WRITE_OVERHEAD + values.iter().map(Value::size).sum::<usize>(),
+            TransformKind::Increment(value)
+            | TransformKind::Maximum(value)
+            | TransformKind::Minimum(value) => WRITE_OVERHEAD + value.size(),
+            TransformKind::AppendMissing(values) | TransformKind::RemoveAll(values) => {
+                WRITE_OVERHEAD + values.iter().map(Value::size).sum::<usize>()
+            }
         })
         .sum();
     WRITE_OVERHEAD + write.path.as_str().len() + operation + transforms
 }
 
 fn fields_len(fields: &Fields) -> usize {
-    fields.iter().map(|(name, value)| name.len() + value.size()).sum()
+    fields
+        .iter()
+        .map(|(name, value)| name.len() + value.size())
+        .sum()
 }

@@ -10,7 +10,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use watchfire_model::{CollectionPath, DatabaseName, DocumentPath, Invalid, Parent, Query, Timestamp, limits};
+use watchfire_model::{
+    CollectionPath, DatabaseName, DocumentPath, Invalid, Parent, Query, Timestamp, limits,
+};
 use watchfire_storage::{Snapshot, Version};
 
 use crate::error::Error;
@@ -129,15 +131,23 @@ impl Transaction {
         let mut reads = self.reads();
         read(&mut reads);
         if reads.len() > RECORDED_READS_MAX {
-            return Err(Error::ResourceExhausted(format!("a transaction may make at most {RECORDED_READS_MAX} reads")));
+            return Err(Error::ResourceExhausted(format!(
+                "a transaction may make at most {RECORDED_READS_MAX} reads"
+            )));
         }
         Ok(())
     }
 
     fn expired(&self, now: Timestamp) -> bool {
-        let last_used = *self.last_used.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = |then: Timestamp| u128::try_from(now.micros().saturating_sub(then.micros())).unwrap_or(0);
-        since(self.began) > limits::TRANSACTION_LIFETIME_MAX.as_micros() || since(last_used) > limits::TRANSACTION_IDLE_MAX.as_micros()
+        let last_used = *self
+            .last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let since = |then: Timestamp| {
+            u128::try_from(now.micros().saturating_sub(then.micros())).unwrap_or(0)
+        };
+        since(self.began) > limits::TRANSACTION_LIFETIME_MAX.as_micros()
+            || since(last_used) > limits::TRANSACTION_IDLE_MAX.as_micros()
     }
 }
 
@@ -157,20 +167,42 @@ struct Open {
 impl Transactions {
     /// None yet. `opened` must differ between two openings of the same database.
     pub fn new(database: &DatabaseName, opened: Version, now: Timestamp) -> Self {
-        let open = Open { by_id: HashMap::new(), swept: now };
-        Self { opened, salt: fnv(FNV_START, database.to_string().as_bytes()), next: AtomicU64::new(1), open: Mutex::new(open) }
+        let open = Open {
+            by_id: HashMap::new(),
+            swept: now,
+        };
+        Self {
+            opened,
+            salt: fnv(FNV_START, database.to_string().as_bytes()),
+            next: AtomicU64::new(1),
+            open: Mutex::new(open),
+        }
     }
 
     /// Opens one that reads from the snapshot.
-    pub fn begin(&self, access: Access, snapshot: Arc<dyn Snapshot>, now: Timestamp) -> Result<TransactionId, Error> {
+    pub fn begin(
+        &self,
+        access: Access,
+        snapshot: Arc<dyn Snapshot>,
+        now: Timestamp,
+    ) -> Result<TransactionId, Error> {
         let id = self.new_id();
-        let transaction = Transaction { id: id.clone(), access, snapshot, began: now, last_used: Mutex::new(now), reads: Mutex::default() };
+        let transaction = Transaction {
+            id: id.clone(),
+            access,
+            snapshot,
+            began: now,
+            last_used: Mutex::new(now),
+            reads: Mutex::default(),
+        };
         let mut open = self.open();
         if open.by_id.len() >= OPEN_TRANSACTIONS_MAX {
             open.sweep(now);
         }
         if open.by_id.len() >= OPEN_TRANSACTIONS_MAX {
-            return Err(Error::ResourceExhausted(format!("{OPEN_TRANSACTIONS_MAX} transactions are open on this database, which is the limit")));
+            return Err(Error::ResourceExhausted(format!(
+                "{OPEN_TRANSACTIONS_MAX} transactions are open on this database, which is the limit"
+            )));
         }
         open.by_id.insert(id.clone(), Arc::new(transaction));
         Ok(id)
@@ -180,12 +212,19 @@ impl Transactions {
     pub fn get(&self, id: &TransactionId, now: Timestamp) -> Result<Arc<Transaction>, Error> {
         self.check(id)?;
         let mut open = self.open();
-        let transaction = open.by_id.get(id).cloned().ok_or(Error::TransactionExpired)?;
+        let transaction = open
+            .by_id
+            .get(id)
+            .cloned()
+            .ok_or(Error::TransactionExpired)?;
         if transaction.expired(now) {
             open.by_id.remove(id);
             return Err(Error::TransactionExpired);
         }
-        *transaction.last_used.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        *transaction
+            .last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = now;
         Ok(transaction)
     }
 
@@ -196,8 +235,14 @@ impl Transactions {
 
     /// Fails with `TransactionUnknown` for an id that was never given for this database.
     pub fn check(&self, id: &TransactionId) -> Result<(), Error> {
-        let given = id.0.split_last_chunk::<8>().is_some_and(|(head, check)| head.len() == 16 && *check == fnv(self.salt, head).to_be_bytes());
-        if given { Ok(()) } else { Err(Error::TransactionUnknown) }
+        let given = id.0.split_last_chunk::<8>().is_some_and(|(head, check)| {
+            head.len() == 16 && *check == fnv(self.salt, head).to_be_bytes()
+        });
+        if given {
+            Ok(())
+        } else {
+            Err(Error::TransactionUnknown)
+        }
     }
 
     /// Ends those that expired, and with them their snapshots. Cheap when called often.
@@ -225,19 +270,24 @@ impl Transactions {
 
 impl Open {
     fn sweep(&mut self, now: Timestamp) {
-        self.by_id.retain(|_, transaction| !transaction.expired(now));
+        self.by_id
+            .retain(|_, transaction| !transaction.expired(now));
         self.swept = now;
     }
 }
 
 /// The complaint about a write in a read-only transaction.
 pub fn read_only_complaint() -> Error {
-    Error::Invalid(Invalid::new("Cannot modify entities in a read-only transaction."))
+    Error::Invalid(Invalid::new(
+        "Cannot modify entities in a read-only transaction.",
+    ))
 }
 
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// FNV-1a: tells mistakes, not attackers. Who may use which transaction is decided above this crate.
 fn fnv(start: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(start, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

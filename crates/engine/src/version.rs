@@ -20,5 +20,10 @@ pub fn timestamp(version: Version) -> Result<Timestamp, Error> {
     i64::try_from(version.0)
         .ok()
         .and_then(|micros| Timestamp::from_micros(micros).ok())
-        .ok_or_else(|| Error::Corrupt(format!("version {} is not a time before the year 10000", version.0)))
+        .ok_or_else(|| {
+            Error::Corrupt(format!(
+                "version {} is not a time before the year 10000",
+                version.0
+            ))
+        })
 }

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use watchfire_model::{Aggregation, CollectionPath, Document, DocumentPath, Parent, Query, Timestamp, Value};
+use watchfire_model::{
+    Aggregation, CollectionPath, Document, DocumentPath, Parent, Query, Timestamp, Value,
+};
 use watchfire_storage::{Snapshot, Version};
 
 use crate::directory::{self, Listed};
@@ -28,7 +30,11 @@ impl View {
     /// What the snapshot holds; nothing is recorded.
     pub(crate) fn of_snapshot(snapshot: Arc<dyn Snapshot>) -> Result<Self, Error> {
         let read_time = timestamp(snapshot.version())?;
-        Ok(Self { snapshot, read_time, transaction: None })
+        Ok(Self {
+            snapshot,
+            read_time,
+            transaction: None,
+        })
     }
 
     /// What the transaction sees; reads are recorded in it.
@@ -54,39 +60,73 @@ impl View {
             reads.documents.insert(path.clone());
         })?;
         let record = self.snapshot.get(&document_key(path)).await?;
-        record.map(|record| decode_record(path, &record).map(Arc::new)).transpose()
+        record
+            .map(|record| decode_record(path, &record).map(Arc::new))
+            .transpose()
     }
 
     /// Answers line up with the paths.
-    pub async fn documents(&self, paths: &[DocumentPath]) -> Result<Vec<Option<Arc<Document>>>, Error> {
+    pub async fn documents(
+        &self,
+        paths: &[DocumentPath],
+    ) -> Result<Vec<Option<Arc<Document>>>, Error> {
         self.record(|reads| reads.documents.extend(paths.iter().cloned()))?;
         read_documents(self.snapshot.as_ref(), paths).await
     }
 
     /// The query's result in order, offset and limit applied, projection not applied.
     /// Bounded memory: past the limit, ResourceExhausted.
-    pub async fn query(&self, query: &Query) -> Result<(Vec<Arc<Document>>, ExecutionStats), Error> {
+    pub async fn query(
+        &self,
+        query: &Query,
+    ) -> Result<(Vec<Arc<Document>>, ExecutionStats), Error> {
         self.record(|reads| reads.queries.push(Arc::new(query.clone())))?;
         execute::run(self.snapshot.as_ref(), query).await
     }
 
     /// Alias and result of each aggregation over the query's result.
-    pub async fn aggregate(&self, query: &Query, aggregations: Vec<Aggregation>) -> Result<Vec<(String, Value)>, Error> {
+    pub async fn aggregate(
+        &self,
+        query: &Query,
+        aggregations: Vec<Aggregation>,
+    ) -> Result<Vec<(String, Value)>, Error> {
         self.record(|reads| reads.queries.push(Arc::new(query.clone())))?;
         execute::aggregate(self.snapshot.as_ref(), query, aggregations).await
     }
 
     /// One page of a collection by name, after `after`.
-    pub async fn list_documents(&self, collection: &CollectionPath, after: Option<&DocumentPath>, limit: usize, show_missing: bool) -> Result<Listed, Error> {
-        let missing = if show_missing { Missing::Shown } else { Missing::Hidden };
+    pub async fn list_documents(
+        &self,
+        collection: &CollectionPath,
+        after: Option<&DocumentPath>,
+        limit: usize,
+        show_missing: bool,
+    ) -> Result<Listed, Error> {
+        let missing = if show_missing {
+            Missing::Shown
+        } else {
+            Missing::Hidden
+        };
         self.record(|reads| {
             reads.listings.insert((collection.clone(), missing));
         })?;
-        directory::list_documents(self.snapshot.as_ref(), collection, after, limit, show_missing).await
+        directory::list_documents(
+            self.snapshot.as_ref(),
+            collection,
+            after,
+            limit,
+            show_missing,
+        )
+        .await
     }
 
     /// Ids of the collections directly below the parent, in byte order, after `after`; and whether there are more.
-    pub async fn collection_ids(&self, parent: &Parent, after: Option<&str>, limit: usize) -> Result<(Vec<String>, bool), Error> {
+    pub async fn collection_ids(
+        &self,
+        parent: &Parent,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<String>, bool), Error> {
         self.record(|reads| {
             reads.parents.insert(parent.clone());
         })?;
@@ -102,9 +142,16 @@ impl View {
 }
 
 /// The documents at the paths, as the snapshot has them; answers line up.
-pub(crate) async fn read_documents(snapshot: &dyn Snapshot, paths: &[DocumentPath]) -> Result<Vec<Option<Arc<Document>>>, Error> {
+pub(crate) async fn read_documents(
+    snapshot: &dyn Snapshot,
+    paths: &[DocumentPath],
+) -> Result<Vec<Option<Arc<Document>>>, Error> {
     let keys: Vec<Bytes> = paths.iter().map(document_key).collect();
     let records = snapshot.get_many(&keys).await?;
-    let decode = |(path, record): (&DocumentPath, Option<Bytes>)| record.map(|record| decode_record(path, &record).map(Arc::new)).transpose();
+    let decode = |(path, record): (&DocumentPath, Option<Bytes>)| {
+        record
+            .map(|record| decode_record(path, &record).map(Arc::new))
+            .transpose()
+    };
     paths.iter().zip(records).map(decode).collect()
 }

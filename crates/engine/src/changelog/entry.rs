@@ -38,7 +38,10 @@ pub struct EncodedChange {
 /// The stored bytes of a commit. A side of 4 GiB or more cannot be written; documents are far smaller.
 pub fn encode_entry(changes: &[EncodedChange]) -> Bytes {
     let side = |record: &Option<Bytes>| record.as_ref().map_or(0, Bytes::len);
-    let len = changes.iter().map(|change| 12 + change.path.as_str().len() + side(&change.before) + side(&change.after)).sum::<usize>();
+    let len = changes
+        .iter()
+        .map(|change| 12 + change.path.as_str().len() + side(&change.before) + side(&change.after))
+        .sum::<usize>();
     let mut out = Vec::with_capacity(5 + len);
     out.push(ENTRY_FORMAT);
     put_number(changes.len(), &mut out);
@@ -53,7 +56,12 @@ pub fn encode_entry(changes: &[EncodedChange]) -> Bytes {
 
 /// Reads a commit back. Fails with `Corrupt` on anything that `encode_entry` does not write.
 pub fn decode_entry(version: Version, bytes: &[u8]) -> Result<CommitEntry, Error> {
-    let corrupt = || Error::Corrupt(format!("the changelog entry at version {} is not of format {ENTRY_FORMAT}", version.0));
+    let corrupt = || {
+        Error::Corrupt(format!(
+            "the changelog entry at version {} is not of format {ENTRY_FORMAT}",
+            version.0
+        ))
+    };
     let (format, mut rest) = bytes.split_first().ok_or_else(corrupt)?;
     if *format != ENTRY_FORMAT {
         return Err(corrupt());
@@ -65,12 +73,22 @@ pub fn decode_entry(version: Version, bytes: &[u8]) -> Result<CommitEntry, Error
         let before = take_record(&mut rest).ok_or_else(corrupt)?;
         let after = take_record(&mut rest).ok_or_else(corrupt)?;
         let document = |record: Option<&[u8]>| -> Result<Option<Arc<Document>>, Error> {
-            record.map(|record| decode_record(&path, record).map(Arc::new)).transpose()
+            record
+                .map(|record| decode_record(&path, record).map(Arc::new))
+                .transpose()
         };
         let (before, after) = (document(before)?, document(after)?);
-        changes.push(Change { path, before, after });
+        changes.push(Change {
+            path,
+            before,
+            after,
+        });
     }
-    if rest.is_empty() { Ok(CommitEntry { version, changes }) } else { Err(corrupt()) }
+    if rest.is_empty() {
+        Ok(CommitEntry { version, changes })
+    } else {
+        Err(corrupt())
+    }
 }
 
 fn put_number(value: usize, out: &mut Vec<u8>) {
@@ -106,7 +124,6 @@ fn take_path(rest: &mut &[u8]) -> Option<DocumentPath> {
 }
 
 /// The outer `None` is malformed, the inner one "did not exist".
-#[expect(clippy::option_option, reason = "malformed and absent are different answers")]
 fn take_record<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     match take_number(rest)?.checked_sub(1) {
         Some(len) => Some(Some(take_bytes(len, rest)?)),
@@ -138,13 +155,29 @@ mod tests {
     fn a_commit_reads_back() {
         let path = DocumentPath::parse("a/b").unwrap();
         let time = watchfire_model::Timestamp::from_micros(5).unwrap();
-        let document = Document { path: path.clone(), create_time: time, update_time: time, fields: Default::default() };
-        let change = EncodedChange { path: path.clone(), before: None, after: Some(encode_record(&document)) };
+        let document = Document {
+            path: path.clone(),
+            create_time: time,
+            update_time: time,
+            fields: Default::default(),
+        };
+        let change = EncodedChange {
+            path: path.clone(),
+            before: None,
+            after: Some(encode_record(&document)),
+        };
         let bytes = encode_entry(&[change]);
         // The stored form of format 1; it must stay readable.
         assert_eq!(
             &bytes[..],
-            [&[1, 0, 0, 0, 1, 0, 0, 0, 3, b'a', b'/', b'b', 0, 0, 0, 0, 0, 0, 0, 18, 1][..], &[0, 0, 0, 0, 0, 0, 0, 5], &[0, 0, 0, 0, 0, 0, 0, 5]].concat()
+            [
+                &[
+                    1, 0, 0, 0, 1, 0, 0, 0, 3, b'a', b'/', b'b', 0, 0, 0, 0, 0, 0, 0, 18, 1
+                ][..],
+                &[0, 0, 0, 0, 0, 0, 0, 5],
+                &[0, 0, 0, 0, 0, 0, 0, 5]
+            ]
+            .concat()
         );
         let entry = decode_entry(Version(9), &bytes).unwrap();
         assert_eq!((entry.version, entry.changes.len()), (Version(9), 1));

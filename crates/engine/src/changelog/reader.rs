@@ -33,14 +33,24 @@ pub enum EntriesSince {
 #[derive(Clone, Debug)]
 pub enum Stored {
     /// As in `EntriesSince::Entries`, with stored lengths.
-    Entries { entries: Vec<Published>, complete_to: Version },
+    Entries {
+        entries: Vec<Published>,
+        complete_to: Version,
+    },
     /// Entries after the version have been trimmed.
     TooOld,
 }
 
 /// The commits after `version` in the snapshot: at most `limit` (at least one), and bounded by `READ_BYTES_MAX`.
-pub async fn read_entries(snapshot: &dyn Snapshot, version: Version, limit: usize) -> Result<Stored, Error> {
-    if trimmed_to(snapshot).await?.is_some_and(|trimmed| version < trimmed) {
+pub async fn read_entries(
+    snapshot: &dyn Snapshot,
+    version: Version,
+    limit: usize,
+) -> Result<Stored, Error> {
+    if trimmed_to(snapshot)
+        .await?
+        .is_some_and(|trimmed| version < trimmed)
+    {
         return Ok(Stored::TooOld);
     }
     let limit = limit.max(1);
@@ -49,27 +59,49 @@ pub async fn read_entries(snapshot: &dyn Snapshot, version: Version, limit: usiz
     let mut last = version;
     loop {
         let range = changelog_range_after(last);
-        let page = snapshot.page(&range, Direction::Forward, PAGE_ENTRIES.min(limit - entries.len())).await?;
+        let page = snapshot
+            .page(
+                &range,
+                Direction::Forward,
+                PAGE_ENTRIES.min(limit - entries.len()),
+            )
+            .await?;
         for (key, value) in page.entries {
-            let at = changelog_version(&key).ok_or_else(|| Error::Corrupt("a changelog key does not end with a version".to_owned()))?;
-            entries.push(Published { entry: Arc::new(decode_entry(at, &value)?), bytes: value.len() });
+            let at = changelog_version(&key).ok_or_else(|| {
+                Error::Corrupt("a changelog key does not end with a version".to_owned())
+            })?;
+            entries.push(Published {
+                entry: Arc::new(decode_entry(at, &value)?),
+                bytes: value.len(),
+            });
             bytes += value.len();
             last = at;
         }
         if !page.more {
-            return Ok(Stored::Entries { entries, complete_to: snapshot.version() });
+            return Ok(Stored::Entries {
+                entries,
+                complete_to: snapshot.version(),
+            });
         }
         if entries.len() >= limit || bytes > READ_BYTES_MAX {
-            return Ok(Stored::Entries { entries, complete_to: last });
+            return Ok(Stored::Entries {
+                entries,
+                complete_to: last,
+            });
         }
     }
 }
 
 /// The newest version whose entry has been trimmed, if any was.
 pub async fn trimmed_to(snapshot: &dyn Snapshot) -> Result<Option<Version>, Error> {
-    let Some(bytes) = snapshot.get(&catalogue_key(Catalogue::TrimmedTo)).await? else { return Ok(None) };
+    let Some(bytes) = snapshot.get(&catalogue_key(Catalogue::TrimmedTo)).await? else {
+        return Ok(None);
+    };
     match <[u8; 8]>::try_from(bytes.as_ref()) {
         Ok(version) => Ok(Some(Version(u64::from_be_bytes(version)))),
-        Err(_) => Err(Error::Corrupt(format!("the trimmed version has {} bytes, expected 8", bytes.len()))),
+        Err(_) => Err(Error::Corrupt(format!(
+            "the trimmed version has {} bytes, expected 8",
+            bytes.len()
+        ))),
     }
 }

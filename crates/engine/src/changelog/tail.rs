@@ -44,8 +44,16 @@ struct Ring {
 impl Tail {
     /// A tail at `version`; the ring reaches back no further.
     pub fn new(version: Version) -> Self {
-        let ring = Ring { entries: VecDeque::new(), bytes: 0, after: version, head: version };
-        Self { ring: Mutex::new(ring), version: watch::Sender::new(version) }
+        let ring = Ring {
+            entries: VecDeque::new(),
+            bytes: 0,
+            after: version,
+            head: version,
+        };
+        Self {
+            ring: Mutex::new(ring),
+            version: watch::Sender::new(version),
+        }
     }
 
     /// The newest version.
@@ -70,7 +78,9 @@ impl Tail {
             ring.entries.push_back(published);
         }
         while ring.entries.len() > RING_ENTRIES_MAX || ring.bytes > RING_BYTES_MAX {
-            let Some(oldest) = ring.entries.pop_front() else { break };
+            let Some(oldest) = ring.entries.pop_front() else {
+                break;
+            };
             ring.bytes -= oldest.bytes;
             ring.after = oldest.entry.version;
         }
@@ -84,21 +94,42 @@ impl Tail {
         if version <= ring.head {
             return;
         }
-        *ring = Ring { entries: VecDeque::new(), bytes: 0, after: version, head: version };
+        *ring = Ring {
+            entries: VecDeque::new(),
+            bytes: 0,
+            after: version,
+            head: version,
+        };
         self.version.send_replace(version);
     }
 
     /// The commits after `version`, at most `limit`, and the version up to which they are complete: the tail, or the
     /// last one's when the limit cut them short. `None` when the ring does not reach back that far.
-    pub fn since(&self, version: Version, limit: usize) -> Option<(Vec<Arc<CommitEntry>>, Version)> {
+    pub fn since(
+        &self,
+        version: Version,
+        limit: usize,
+    ) -> Option<(Vec<Arc<CommitEntry>>, Version)> {
         let ring = self.ring();
         if version < ring.after {
             return None;
         }
-        let first = ring.entries.partition_point(|published| published.entry.version <= version);
-        let entries: Vec<_> = ring.entries.iter().skip(first).take(limit).map(|published| Arc::clone(&published.entry)).collect();
+        let first = ring
+            .entries
+            .partition_point(|published| published.entry.version <= version);
+        let entries: Vec<_> = ring
+            .entries
+            .iter()
+            .skip(first)
+            .take(limit)
+            .map(|published| Arc::clone(&published.entry))
+            .collect();
         let cut = ring.entries.len() - first > entries.len();
-        let complete_to = if cut { entries.last().map_or(version, |last| last.version) } else { ring.head };
+        let complete_to = if cut {
+            entries.last().map_or(version, |last| last.version)
+        } else {
+            ring.head
+        };
         Some((entries, complete_to))
     }
 
@@ -113,7 +144,13 @@ mod tests {
     use super::*;
 
     fn published(version: u64, bytes: usize) -> Published {
-        Published { entry: Arc::new(CommitEntry { version: Version(version), changes: Vec::new() }), bytes }
+        Published {
+            entry: Arc::new(CommitEntry {
+                version: Version(version),
+                changes: Vec::new(),
+            }),
+            bytes,
+        }
     }
 
     fn versions(found: Option<(Vec<Arc<CommitEntry>>, Version)>) -> Option<(Vec<u64>, u64)> {
@@ -126,7 +163,10 @@ mod tests {
         tail.publish(vec![published(12, 1), published(15, 1)], Version(15));
         tail.publish(Vec::new(), Version(20));
         assert_eq!(versions(tail.since(Version(9), 10)), None);
-        assert_eq!(versions(tail.since(Version(10), 10)), Some((vec![12, 15], 20)));
+        assert_eq!(
+            versions(tail.since(Version(10), 10)),
+            Some((vec![12, 15], 20))
+        );
         assert_eq!(versions(tail.since(Version(11), 1)), Some((vec![12], 12)));
         assert_eq!(versions(tail.since(Version(12), 10)), Some((vec![15], 20)));
         assert_eq!(versions(tail.since(Version(15), 10)), Some((vec![], 20)));

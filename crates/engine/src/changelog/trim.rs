@@ -25,16 +25,37 @@ pub struct Piece {
 /// The oldest entries that stand more than `KEPT_MICROS` before `now`, at most `PIECE_ENTRIES_MAX` of them.
 pub async fn piece(snapshot: &dyn Snapshot, now: Version) -> Result<Piece, Error> {
     let horizon = Version(now.0.saturating_sub(KEPT_MICROS));
-    let range = Range { start: changelog_key(Version(0)), end: Some(changelog_key(horizon)) };
+    let range = Range {
+        start: changelog_key(Version(0)),
+        end: Some(changelog_key(horizon)),
+    };
     if horizon == Version(0) {
         return Ok(Piece::default());
     }
-    let page = snapshot.page(&range, Direction::Forward, PIECE_ENTRIES_MAX).await?;
-    let Some((last, _)) = page.entries.last() else { return Ok(Piece::default()) };
+    let page = snapshot
+        .page(&range, Direction::Forward, PIECE_ENTRIES_MAX)
+        .await?;
+    let Some((last, _)) = page.entries.last() else {
+        return Ok(Piece::default());
+    };
     let trimmed = last.get(1..).unwrap_or_default();
-    let mark = Operation::Put { key: catalogue_key(Catalogue::TrimmedTo), value: Bytes::copy_from_slice(trimmed) };
-    debug_assert_eq!(last.first(), Some(&Keyspace::Changelog.byte()), "the range holds changelog keys only");
+    let mark = Operation::Put {
+        key: catalogue_key(Catalogue::TrimmedTo),
+        value: Bytes::copy_from_slice(trimmed),
+    };
+    debug_assert_eq!(
+        last.first(),
+        Some(&Keyspace::Changelog.byte()),
+        "the range holds changelog keys only"
+    );
     let mut operations = vec![mark];
-    operations.extend(page.entries.iter().map(|(key, _)| Operation::Delete { key: key.clone() }));
-    Ok(Piece { operations, more: page.more })
+    operations.extend(
+        page.entries
+            .iter()
+            .map(|(key, _)| Operation::Delete { key: key.clone() }),
+    );
+    Ok(Piece {
+        operations,
+        more: page.more,
+    })
 }

@@ -16,16 +16,27 @@ fn conflicts_with(reads: &ReadSet, change: &Change) -> bool {
     // A document that came or went can make a missing ancestor, or a collection, appear or disappear.
     let appeared = change.before.is_some() != change.after.is_some();
     reads.documents.contains(&change.path)
-        || reads.queries.iter().any(|query| sides().any(|document| query.matches(document)))
+        || reads
+            .queries
+            .iter()
+            .any(|query| sides().any(|document| query.matches(document)))
         || reads.listings.iter().any(|(collection, missing)| {
-            let below = change.path.as_str().strip_prefix(collection.as_str()).and_then(|rest| rest.strip_prefix('/'));
+            let below = change
+                .path
+                .as_str()
+                .strip_prefix(collection.as_str())
+                .and_then(|rest| rest.strip_prefix('/'));
             match (below, missing) {
                 (None, Missing::Shown | Missing::Hidden) => false,
                 (Some(rest), Missing::Hidden) => !rest.contains('/'),
                 (Some(rest), Missing::Shown) => appeared || !rest.contains('/'),
             }
         })
-        || (appeared && reads.parents.iter().any(|parent| parent.contains(&change.path)))
+        || (appeared
+            && reads
+                .parents
+                .iter()
+                .any(|parent| parent.contains(&change.path)))
 }
 
 #[cfg(test)]
@@ -42,8 +53,21 @@ mod tests {
 
     fn change(text: &str, before: bool, after: bool) -> Vec<Change> {
         let time = Timestamp::from_micros(1).unwrap();
-        let document = |there: bool| there.then(|| Arc::new(Document { path: path(text), create_time: time, update_time: time, fields: Default::default() }));
-        vec![Change { path: path(text), before: document(before), after: document(after) }]
+        let document = |there: bool| {
+            there.then(|| {
+                Arc::new(Document {
+                    path: path(text),
+                    create_time: time,
+                    update_time: time,
+                    fields: Default::default(),
+                })
+            })
+        };
+        vec![Change {
+            path: path(text),
+            before: document(before),
+            after: document(after),
+        }]
     }
 
     #[test]

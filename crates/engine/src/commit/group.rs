@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use watchfire_model::apply::{Refused, apply};
-use watchfire_model::{Change, Clock, DatabaseName, Document, DocumentName, DocumentPath, Fields, Operation, Timestamp, Write, WriteOutcome};
+use watchfire_model::{
+    Change, Clock, DatabaseName, Document, DocumentName, DocumentPath, Fields, Operation,
+    Timestamp, Write, WriteOutcome,
+};
 use watchfire_storage::{Batch, Version};
 
 use crate::changelog::entry::{CommitEntry, EncodedChange, encode_entry};
@@ -83,12 +86,28 @@ impl Touched {
 
 impl<'a> Group<'a> {
     /// A group on the state at `head`. `documents` has every document that a commit of the group names.
-    pub fn new(database: &'a DatabaseName, clock: &'a dyn Clock, head: Version, documents: HashMap<DocumentPath, Option<Arc<Document>>>) -> Self {
-        Self { database, clock, documents, last: head, entries: Vec::new(), operations: BTreeMap::new() }
+    pub fn new(
+        database: &'a DatabaseName,
+        clock: &'a dyn Clock,
+        head: Version,
+        documents: HashMap<DocumentPath, Option<Arc<Document>>>,
+    ) -> Self {
+        Self {
+            database,
+            clock,
+            documents,
+            last: head,
+            entries: Vec::new(),
+            operations: BTreeMap::new(),
+        }
     }
 
     /// Adds a commit. `missed` is what happened between the transaction's view and the head.
-    pub fn add(&mut self, writes: &[Write], transaction: Option<(&Transaction, &Missed)>) -> Result<Receipt, Error> {
+    pub fn add(
+        &mut self,
+        writes: &[Write],
+        transaction: Option<(&Transaction, &Missed)>,
+    ) -> Result<Receipt, Error> {
         if let Some((transaction, missed)) = transaction {
             self.check_reads(transaction, missed)?;
         }
@@ -106,19 +125,34 @@ impl<'a> Group<'a> {
                 restore_update_times(&touched.writes, touched.before.as_deref(), &mut outcomes);
                 continue;
             }
-            index_operations.extend(index::diff::operations(touched.before.as_deref(), after.as_ref())?);
+            index_operations.extend(index::diff::operations(
+                touched.before.as_deref(),
+                after.as_ref(),
+            )?);
             encoded.push(EncodedChange {
                 path: touched.path.clone(),
                 before: touched.before.as_deref().map(encode_record),
                 after: after.as_ref().map(encode_record),
             });
-            changes.push(Change { path: touched.path, before: touched.before, after: after.map(Arc::new) });
+            changes.push(Change {
+                path: touched.path,
+                before: touched.before,
+                after: after.map(Arc::new),
+            });
         }
         if changes.is_empty() {
-            return Ok(Receipt { version: self.last, commit_time: timestamp(self.last)?, outcomes });
+            return Ok(Receipt {
+                version: self.last,
+                commit_time: timestamp(self.last)?,
+                outcomes,
+            });
         }
         self.keep(version, changes, &encoded, index_operations);
-        Ok(Receipt { version, commit_time, outcomes })
+        Ok(Receipt {
+            version,
+            commit_time,
+            outcomes,
+        })
     }
 
     /// What is to be stored.
@@ -127,36 +161,69 @@ impl<'a> Group<'a> {
             Some(value) => watchfire_storage::Operation::Put { key, value },
             None => watchfire_storage::Operation::Delete { key },
         });
-        let batch = (!self.entries.is_empty()).then(|| Batch { version: self.last, operations: operations.collect() });
-        Formed { batch, entries: self.entries, documents: self.documents }
+        let batch = (!self.entries.is_empty()).then(|| Batch {
+            version: self.last,
+            operations: operations.collect(),
+        });
+        Formed {
+            batch,
+            entries: self.entries,
+            documents: self.documents,
+        }
     }
 
     fn check_reads(&self, transaction: &Transaction, missed: &Missed) -> Result<(), Error> {
-        let Missed::Entries(missed) = missed else { return Err(Error::Aborted) };
+        let Missed::Entries(missed) = missed else {
+            return Err(Error::Aborted);
+        };
         let view = transaction.snapshot().version();
         let reads = transaction.reads();
         let earlier = self.entries.iter().map(|published| &published.entry);
-        let lost = missed.iter().chain(earlier).any(|entry| entry.version > view && conflicts(&reads, &entry.changes));
+        let lost = missed
+            .iter()
+            .chain(earlier)
+            .any(|entry| entry.version > view && conflicts(&reads, &entry.changes));
         if lost { Err(Error::Aborted) } else { Ok(()) }
     }
 
-    fn apply(&self, writes: &[Write], commit_time: Timestamp) -> Result<(Vec<Touched>, Vec<WriteOutcome>), Error> {
+    fn apply(
+        &self,
+        writes: &[Write],
+        commit_time: Timestamp,
+    ) -> Result<(Vec<Touched>, Vec<WriteOutcome>), Error> {
         let mut touched: Vec<Touched> = Vec::new();
         let mut positions: HashMap<&DocumentPath, usize> = HashMap::new();
         let mut outcomes = Vec::with_capacity(writes.len());
         for (number, write) in writes.iter().enumerate() {
             let position = *positions.entry(&write.path).or_insert(touched.len());
             if position == touched.len() {
-                let before = self.documents.get(&write.path).cloned().expect("the caller loaded every document that is named");
-                touched.push(Touched { path: write.path.clone(), before, after: None, writes: Vec::new() });
+                let before = self
+                    .documents
+                    .get(&write.path)
+                    .cloned()
+                    .expect("the caller loaded every document that is named");
+                touched.push(Touched {
+                    path: write.path.clone(),
+                    before,
+                    after: None,
+                    writes: Vec::new(),
+                });
             }
-            let document = touched.get_mut(position).expect("the position was just found or made");
-            let applied = apply(write, document.current(), commit_time).map_err(|refused| self.refusal(refused, &write.path))?;
+            let document = touched
+                .get_mut(position)
+                .expect("the position was just found or made");
+            let applied = apply(write, document.current(), commit_time)
+                .map_err(|refused| self.refusal(refused, &write.path))?;
             let update_time = match write.operation {
                 Operation::Delete | Operation::Verify => None,
-                Operation::Set(_) | Operation::Patch { .. } => applied.after.as_ref().map(|after| after.update_time),
+                Operation::Set(_) | Operation::Patch { .. } => {
+                    applied.after.as_ref().map(|after| after.update_time)
+                }
             };
-            outcomes.push(WriteOutcome { update_time, transform_results: applied.transform_results });
+            outcomes.push(WriteOutcome {
+                update_time,
+                transform_results: applied.transform_results,
+            });
             document.writes.push(number);
             if applied.changed {
                 document.after = Some(applied.after);
@@ -165,31 +232,51 @@ impl<'a> Group<'a> {
         Ok((touched, outcomes))
     }
 
-    fn keep(&mut self, version: Version, changes: Vec<Change>, encoded: &[EncodedChange], index_operations: Vec<watchfire_storage::Operation>) {
+    fn keep(
+        &mut self,
+        version: Version,
+        changes: Vec<Change>,
+        encoded: &[EncodedChange],
+        index_operations: Vec<watchfire_storage::Operation>,
+    ) {
         for operation in index_operations {
             match operation {
-                watchfire_storage::Operation::Put { key, value } => self.operations.insert(key, Some(value)),
+                watchfire_storage::Operation::Put { key, value } => {
+                    self.operations.insert(key, Some(value))
+                }
                 watchfire_storage::Operation::Delete { key } => self.operations.insert(key, None),
             };
         }
         for change in encoded {
-            self.operations.insert(document_key(&change.path), change.after.clone());
+            self.operations
+                .insert(document_key(&change.path), change.after.clone());
         }
         for change in &changes {
-            self.documents.insert(change.path.clone(), change.after.clone());
+            self.documents
+                .insert(change.path.clone(), change.after.clone());
         }
         let stored = encode_entry(encoded);
-        self.entries.push(Published { entry: Arc::new(CommitEntry { version, changes }), bytes: stored.len() });
+        self.entries.push(Published {
+            entry: Arc::new(CommitEntry { version, changes }),
+            bytes: stored.len(),
+        });
         self.operations.insert(changelog_key(version), Some(stored));
         self.last = version;
     }
 
     fn refusal(&self, refused: Refused, path: &DocumentPath) -> Error {
-        let name = || DocumentName { database: self.database.clone(), path: path.clone() };
+        let name = || DocumentName {
+            database: self.database.clone(),
+            path: path.clone(),
+        };
         match refused {
             Refused::NotFound => Error::NotFound(name()),
             Refused::AlreadyExists => Error::AlreadyExists(name()),
-            Refused::VersionMismatch { stored, required } => Error::VersionMismatch { document: name(), stored, required },
+            Refused::VersionMismatch { stored, required } => Error::VersionMismatch {
+                document: name(),
+                stored,
+                required,
+            },
             Refused::Invalid(invalid) => Error::Invalid(invalid),
         }
     }
@@ -199,19 +286,31 @@ impl<'a> Group<'a> {
 fn unchanged(before: Option<&Document>, after: Option<&Document>) -> bool {
     match (before, after) {
         (None, None) => true,
-        (Some(before), Some(after)) => before.create_time == after.create_time && identical(&before.fields, &after.fields),
+        (Some(before), Some(after)) => {
+            before.create_time == after.create_time && identical(&before.fields, &after.fields)
+        }
         (None, Some(_)) | (Some(_), None) => false,
     }
 }
 
 fn identical(a: &Fields, b: &Fields) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|((a_name, a), (b_name, b))| a_name == b_name && a.identical(b))
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .all(|((a_name, a), (b_name, b))| a_name == b_name && a.identical(b))
 }
 
-fn restore_update_times(writes: &[usize], before: Option<&Document>, outcomes: &mut [WriteOutcome]) {
+fn restore_update_times(
+    writes: &[usize],
+    before: Option<&Document>,
+    outcomes: &mut [WriteOutcome],
+) {
     let Some(before) = before else { return };
     for number in writes {
-        if let Some(update_time) = outcomes.get_mut(*number).and_then(|outcome| outcome.update_time.as_mut()) {
+        if let Some(update_time) = outcomes
+            .get_mut(*number)
+            .and_then(|outcome| outcome.update_time.as_mut())
+        {
             *update_time = before.update_time;
         }
     }

@@ -20,14 +20,15 @@ pub struct Latest {
 
 impl Latest {
     /// The state at the head: the outer `None` is "not remembered", the inner one "does not exist".
-    #[expect(clippy::option_option, reason = "unknown and absent are different answers")]
     pub fn get(&self, path: &DocumentPath) -> Option<Option<Arc<Document>>> {
         self.documents.get(path).cloned()
     }
 
     /// Remembers the state at the head.
     pub fn put(&mut self, path: DocumentPath, document: Option<Arc<Document>>) {
-        let size = |document: &Option<Arc<Document>>| document.as_ref().map_or(0, |document| document.size());
+        let size = |document: &Option<Arc<Document>>| {
+            document.as_ref().map_or(0, |document| document.size())
+        };
         self.bytes += size(&document);
         if let Some(old) = self.documents.insert(path, document) {
             self.bytes = self.bytes.saturating_sub(size(&old));

@@ -95,9 +95,22 @@ pub struct Committer {
 
 impl Committer {
     /// A committer on the state at the tail.
-    pub fn new(database: DatabaseName, store: Arc<dyn Store>, clock: Arc<dyn Clock>, tail: Arc<Tail>) -> Self {
+    pub fn new(
+        database: DatabaseName,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        tail: Arc<Tail>,
+    ) -> Self {
         let trimmed_at = Version(0);
-        Self { database, store, clock, tail, latest: Latest::default(), read_only: None, trimmed_at }
+        Self {
+            database,
+            store,
+            clock,
+            tail,
+            latest: Latest::default(),
+            read_only: None,
+            trimmed_at,
+        }
     }
 
     /// Runs until it is closed or every sender of commands is gone.
@@ -135,7 +148,9 @@ impl Committer {
                     break;
                 }
             }
-            let full = requests.len() >= GROUP_COMMITS_MAX || settles.len() >= GROUP_COMMITS_MAX || bytes >= GROUP_BYTES_MAX;
+            let full = requests.len() >= GROUP_COMMITS_MAX
+                || settles.len() >= GROUP_COMMITS_MAX
+                || bytes >= GROUP_BYTES_MAX;
             command = if full { None } else { commands.try_recv().ok() };
         }
         if !requests.is_empty() {
@@ -171,7 +186,10 @@ impl Committer {
     }
 
     /// One answer for each request, or the error that all of them share.
-    async fn try_commit(&mut self, requests: &[Request]) -> Result<Vec<Result<Receipt, Error>>, Error> {
+    async fn try_commit(
+        &mut self,
+        requests: &[Request],
+    ) -> Result<Vec<Result<Receipt, Error>>, Error> {
         if let Some(error) = &self.read_only {
             return Err(error.clone());
         }
@@ -181,7 +199,9 @@ impl Committer {
             let mut missed = Vec::with_capacity(requests.len());
             for request in requests {
                 missed.push(match &request.transaction {
-                    Some(transaction) => self.missed(transaction.snapshot().version(), head).await?,
+                    Some(transaction) => {
+                        self.missed(transaction.snapshot().version(), head).await?
+                    }
                     None => Missed::Entries(Vec::new()),
                 });
             }
@@ -190,7 +210,10 @@ impl Committer {
                 .iter()
                 .zip(&missed)
                 .map(|(request, missed)| {
-                    let transaction = request.transaction.as_deref().map(|transaction| (transaction, missed));
+                    let transaction = request
+                        .transaction
+                        .as_deref()
+                        .map(|transaction| (transaction, missed));
                     group.add(&request.writes, transaction)
                 })
                 .collect();
@@ -199,12 +222,17 @@ impl Committer {
                 Outcome::HeadMoved => self.catch_up().await?,
             }
         }
-        Err(Error::Unavailable("other servers kept committing first; try again".to_owned()))
+        Err(Error::Unavailable(
+            "other servers kept committing first; try again".to_owned(),
+        ))
     }
 
     /// The documents that the requests name, as they are at the head. Reads those that are not remembered, all from
     /// one snapshot; when that snapshot is newer than the tail, catches up and starts again.
-    async fn load(&mut self, requests: &[Request]) -> Result<HashMap<DocumentPath, Option<Arc<Document>>>, Error> {
+    async fn load(
+        &mut self,
+        requests: &[Request],
+    ) -> Result<HashMap<DocumentPath, Option<Arc<Document>>>, Error> {
         for _ in 0..=HEAD_MOVED_RETRIES_MAX {
             let mut documents = HashMap::new();
             let mut unknown: Vec<DocumentPath> = Vec::new();
@@ -230,7 +258,9 @@ impl Committer {
             documents.extend(unknown.into_iter().zip(read));
             return Ok(documents);
         }
-        Err(Error::Unavailable("other servers kept committing; try again".to_owned()))
+        Err(Error::Unavailable(
+            "other servers kept committing; try again".to_owned(),
+        ))
     }
 
     /// Every commit after `view`, up to `head`: from the ring, else from the store.
@@ -245,7 +275,10 @@ impl Committer {
             match read_entries(snapshot.as_ref(), after, RING_ENTRIES_MAX).await? {
                 // A version that the snapshot does not have yet would be a head that was never stored.
                 Stored::Entries { complete_to, .. } if complete_to <= after => break,
-                Stored::Entries { entries, complete_to } => {
+                Stored::Entries {
+                    entries,
+                    complete_to,
+                } => {
                     missed.extend(entries.into_iter().map(|published| published.entry));
                     after = complete_to;
                 }
@@ -280,10 +313,13 @@ impl Committer {
                 tracing::error!(database = %self.database, %error, "a group could not be stored");
                 let answer = Error::Unavailable(error.to_string());
                 match error {
-                    watchfire_storage::Error::Poisoned(_) | watchfire_storage::Error::Corrupt(_) | watchfire_storage::Error::Closed => {
+                    watchfire_storage::Error::Poisoned(_)
+                    | watchfire_storage::Error::Corrupt(_)
+                    | watchfire_storage::Error::Closed => {
                         self.read_only = Some(answer.clone());
                     }
-                    watchfire_storage::Error::Unavailable(_) | watchfire_storage::Error::Locked(_) => {}
+                    watchfire_storage::Error::Unavailable(_)
+                    | watchfire_storage::Error::Locked(_) => {}
                 }
                 Err(answer)
             }
@@ -301,10 +337,16 @@ impl Committer {
         let target = snapshot.version();
         let tail = self.tail.version();
         if target < tail {
-            return Err(Error::Corrupt(format!("the store's head went back from version {} to {}", tail.0, target.0)));
+            return Err(Error::Corrupt(format!(
+                "the store's head went back from version {} to {}",
+                tail.0, target.0
+            )));
         }
         match read_entries(snapshot, tail, RING_ENTRIES_MAX).await? {
-            Stored::Entries { entries, complete_to } if complete_to == target => self.tail.publish(entries, target),
+            Stored::Entries {
+                entries,
+                complete_to,
+            } if complete_to == target => self.tail.publish(entries, target),
             // Too much to keep: whoever needs it reads it from the store.
             Stored::Entries { .. } | Stored::TooOld => self.tail.skip_to(target),
         }
@@ -350,11 +392,23 @@ impl Committer {
     }
 
     /// Stores a batch that is no commit, and moves the tail.
-    async fn maintain(&mut self, operations: Vec<watchfire_storage::Operation>) -> Result<(), Error> {
+    async fn maintain(
+        &mut self,
+        operations: Vec<watchfire_storage::Operation>,
+    ) -> Result<(), Error> {
         for _ in 0..=HEAD_MOVED_RETRIES_MAX {
             let head = self.tail.version();
             let version = next(self.clock.as_ref(), head);
-            match self.apply(head, Batch { version, operations: operations.clone() }).await? {
+            match self
+                .apply(
+                    head,
+                    Batch {
+                        version,
+                        operations: operations.clone(),
+                    },
+                )
+                .await?
+            {
                 Outcome::Stored => {
                     self.tail.publish(Vec::new(), version);
                     return Ok(());
@@ -362,6 +416,8 @@ impl Committer {
                 Outcome::HeadMoved => self.catch_up().await?,
             }
         }
-        Err(Error::Unavailable("other servers kept committing first".to_owned()))
+        Err(Error::Unavailable(
+            "other servers kept committing first".to_owned(),
+        ))
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use watchfire_model::{
-    Document, DocumentName, DocumentPath, FieldPath, Fields, Operation as WriteOperation, Parent, Precondition, Query, QueryParts, Selector, Timestamp,
-    Transform, TransformKind, Value,
+    Document, DocumentName, DocumentPath, FieldPath, Fields, Operation as WriteOperation, Parent,
+    Precondition, Query, QueryParts, Selector, Timestamp, Transform, TransformKind, Value,
 };
 use watchfire_storage::Direction;
 use watchfire_storage::faulty::{Faults, FaultyStore};
@@ -49,11 +49,19 @@ fn path(text: &str) -> DocumentPath {
 }
 
 fn write(at: &str, operation: WriteOperation) -> Write {
-    Write { path: path(at), operation, precondition: Precondition::None, transforms: Vec::new() }
+    Write {
+        path: path(at),
+        operation,
+        precondition: Precondition::None,
+        transforms: Vec::new(),
+    }
 }
 
 fn set(at: &str, n: i64) -> Write {
-    write(at, WriteOperation::Set(Fields::from([("n".to_owned(), Value::Integer(n))])))
+    write(
+        at,
+        WriteOperation::Set(Fields::from([("n".to_owned(), Value::Integer(n))])),
+    )
 }
 
 fn delete(at: &str) -> Write {
@@ -62,29 +70,59 @@ fn delete(at: &str) -> Write {
 
 fn increment(at: &str) -> Write {
     let kind = TransformKind::Increment(Value::Integer(1));
-    let transforms = vec![Transform { field: FieldPath::parse("n").unwrap(), kind }];
-    let operation = WriteOperation::Patch { fields: Fields::new(), mask: Default::default() };
-    Write { transforms, ..write(at, operation) }
+    let transforms = vec![Transform {
+        field: FieldPath::parse("n").unwrap(),
+        kind,
+    }];
+    let operation = WriteOperation::Patch {
+        fields: Fields::new(),
+        mask: Default::default(),
+    };
+    Write {
+        transforms,
+        ..write(at, operation)
+    }
 }
 
 fn require(precondition: Precondition, write: Write) -> Write {
-    Write { precondition, ..write }
+    Write {
+        precondition,
+        ..write
+    }
 }
 
 async fn commit(engine: &Engine, writes: Vec<Write>) -> Result<Receipt, Error> {
     engine.commit(engine.stage(writes, Start::Now).await?).await
 }
 
-async fn commit_in(engine: &Engine, id: &TransactionId, writes: Vec<Write>) -> Result<Receipt, Error> {
-    engine.commit(engine.stage(writes, Start::Transaction(id.clone())).await?).await
+async fn commit_in(
+    engine: &Engine,
+    id: &TransactionId,
+    writes: Vec<Write>,
+) -> Result<Receipt, Error> {
+    engine
+        .commit(engine.stage(writes, Start::Transaction(id.clone())).await?)
+        .await
 }
 
 async fn begin(engine: &Engine) -> TransactionId {
-    engine.begin(TransactionOptions::ReadWrite { retry: None, mode: ConcurrencyMode::Optimistic }).await.unwrap()
+    engine
+        .begin(TransactionOptions::ReadWrite {
+            retry: None,
+            mode: ConcurrencyMode::Optimistic,
+        })
+        .await
+        .unwrap()
 }
 
 async fn read(engine: &Engine, at: &str) -> Option<Arc<Document>> {
-    engine.view().await.unwrap().document(&path(at)).await.unwrap()
+    engine
+        .view()
+        .await
+        .unwrap()
+        .document(&path(at))
+        .await
+        .unwrap()
 }
 
 async fn n(engine: &Engine, at: &str) -> Option<i64> {
@@ -94,9 +132,16 @@ async fn n(engine: &Engine, at: &str) -> Option<i64> {
     }
 }
 
-async fn since(engine: &Engine, version: Version, limit: usize) -> (Vec<Arc<CommitEntry>>, Version) {
+async fn since(
+    engine: &Engine,
+    version: Version,
+    limit: usize,
+) -> (Vec<Arc<CommitEntry>>, Version) {
     match engine.entries_since(version, limit).await.unwrap() {
-        EntriesSince::Entries { entries, complete_to } => (entries, complete_to),
+        EntriesSince::Entries {
+            entries,
+            complete_to,
+        } => (entries, complete_to),
         EntriesSince::TooOld => panic!("too old"),
     }
 }
@@ -123,7 +168,9 @@ fn all_of(collection: &str) -> Query {
 
 async fn open(store: &Arc<MemoryStore>, clock: &Arc<HandClock>) -> Engine {
     let store: Arc<dyn Store> = Arc::<MemoryStore>::clone(store);
-    Engine::open(database(), store, Arc::<HandClock>::clone(clock)).await.unwrap()
+    Engine::open(database(), store, Arc::<HandClock>::clone(clock))
+        .await
+        .unwrap()
 }
 
 async fn fresh() -> (Engine, Arc<MemoryStore>, Arc<HandClock>) {
@@ -132,8 +179,17 @@ async fn fresh() -> (Engine, Arc<MemoryStore>, Arc<HandClock>) {
 }
 
 async fn fresh_faulty() -> (Engine, Arc<FaultyStore>, Arc<HandClock>) {
-    let (store, clock) = (FaultyStore::new(MemoryStore::new(), Faults::default()), HandClock::new());
-    let engine = Engine::open(database(), Arc::<FaultyStore>::clone(&store), Arc::<HandClock>::clone(&clock)).await.unwrap();
+    let (store, clock) = (
+        FaultyStore::new(MemoryStore::new(), Faults::default()),
+        HandClock::new(),
+    );
+    let engine = Engine::open(
+        database(),
+        Arc::<FaultyStore>::clone(&store),
+        Arc::<HandClock>::clone(&clock),
+    )
+    .await
+    .unwrap();
     (engine, store, clock)
 }
 
@@ -159,7 +215,8 @@ async fn concurrent_increments_all_count_and_share_flushes() {
         seen.push(other.await.unwrap().unwrap().version);
     }
     assert_eq!(n(&engine, "c/d").await, Some(100));
-    let (entries, complete_to) = since(&engine, Version(0).max(Version(START as u64)), usize::MAX).await;
+    let (entries, complete_to) =
+        since(&engine, Version(0).max(Version(START as u64)), usize::MAX).await;
     seen.sort();
     assert_eq!(versions(&entries), seen);
     assert_eq!(complete_to, *engine.tail().borrow());
@@ -168,25 +225,43 @@ async fn concurrent_increments_all_count_and_share_flushes() {
 #[tokio::test]
 async fn write_skew_aborts_one_of_two() {
     let (engine, _, _) = fresh().await;
-    commit(&engine, vec![set("c/a", 1), set("c/b", 1)]).await.unwrap();
+    commit(&engine, vec![set("c/a", 1), set("c/b", 1)])
+        .await
+        .unwrap();
     let (first, second) = (begin(&engine).await, begin(&engine).await);
     for id in [&first, &second] {
         let view = engine.transaction_view(id).await.unwrap();
         view.documents(&[path("c/a"), path("c/b")]).await.unwrap();
     }
-    commit_in(&engine, &first, vec![set("c/a", 0)]).await.unwrap();
-    assert!(matches!(commit_in(&engine, &second, vec![set("c/b", 0)]).await, Err(Error::Aborted)));
-    assert_eq!((n(&engine, "c/a").await, n(&engine, "c/b").await), (Some(0), Some(1)));
+    commit_in(&engine, &first, vec![set("c/a", 0)])
+        .await
+        .unwrap();
+    assert!(matches!(
+        commit_in(&engine, &second, vec![set("c/b", 0)]).await,
+        Err(Error::Aborted)
+    ));
+    assert_eq!(
+        (n(&engine, "c/a").await, n(&engine, "c/b").await),
+        (Some(0), Some(1))
+    );
 }
 
 #[tokio::test]
 async fn write_skew_is_seen_inside_one_group() {
     let (engine, store, _) = fresh_faulty().await;
-    commit(&engine, vec![set("c/a", 1), set("c/b", 1)]).await.unwrap();
+    commit(&engine, vec![set("c/a", 1), set("c/b", 1)])
+        .await
+        .unwrap();
     let mut ids = Vec::new();
     for _ in 0..2 {
         let id = begin(&engine).await;
-        engine.transaction_view(&id).await.unwrap().documents(&[path("c/a"), path("c/b")]).await.unwrap();
+        engine
+            .transaction_view(&id)
+            .await
+            .unwrap()
+            .documents(&[path("c/a"), path("c/b")])
+            .await
+            .unwrap();
         ids.push(id);
     }
     store.hold();
@@ -217,15 +292,34 @@ async fn write_skew_is_seen_inside_one_group() {
 async fn a_phantom_aborts() {
     let (engine, _, _) = fresh().await;
     let id = begin(&engine).await;
-    let (documents, _) = engine.transaction_view(&id).await.unwrap().query(&all_of("c")).await.unwrap();
+    let (documents, _) = engine
+        .transaction_view(&id)
+        .await
+        .unwrap()
+        .query(&all_of("c"))
+        .await
+        .unwrap();
     assert!(documents.is_empty());
     commit(&engine, vec![set("c/new", 1)]).await.unwrap();
-    assert!(matches!(commit_in(&engine, &id, vec![set("sums/c", 0)]).await, Err(Error::Aborted)));
+    assert!(matches!(
+        commit_in(&engine, &id, vec![set("sums/c", 0)]).await,
+        Err(Error::Aborted)
+    ));
 
     let id = begin(&engine).await;
-    engine.transaction_view(&id).await.unwrap().query(&all_of("c")).await.unwrap();
-    commit(&engine, vec![set("elsewhere/new", 1)]).await.unwrap();
-    commit_in(&engine, &id, vec![set("sums/c", 1)]).await.unwrap();
+    engine
+        .transaction_view(&id)
+        .await
+        .unwrap()
+        .query(&all_of("c"))
+        .await
+        .unwrap();
+    commit(&engine, vec![set("elsewhere/new", 1)])
+        .await
+        .unwrap();
+    commit_in(&engine, &id, vec![set("sums/c", 1)])
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -237,7 +331,10 @@ async fn a_transaction_keeps_reading_at_its_version() {
     let view = engine.transaction_view(&id).await.unwrap();
     let document = view.document(&path("c/a")).await.unwrap().unwrap();
     assert!(document.fields["n"].identical(&Value::Integer(1)));
-    assert!(matches!(commit_in(&engine, &id, vec![set("c/b", 2)]).await, Err(Error::Aborted)));
+    assert!(matches!(
+        commit_in(&engine, &id, vec![set("c/b", 2)]).await,
+        Err(Error::Aborted)
+    ));
 }
 
 #[tokio::test]
@@ -259,52 +356,129 @@ async fn a_no_op_keeps_the_update_time_and_makes_no_entry() {
     assert_eq!(again.outcomes[0].update_time, Some(first.commit_time));
     assert_eq!(*engine.tail().borrow(), first.version);
     assert!(since(&engine, first.version, 10).await.0.is_empty());
-    assert_eq!(read(&engine, "c/a").await.unwrap().update_time, first.commit_time);
+    assert_eq!(
+        read(&engine, "c/a").await.unwrap().update_time,
+        first.commit_time
+    );
     let deleted = commit(&engine, vec![delete("c/none")]).await.unwrap();
     assert_eq!(deleted.version, first.version);
     assert!(deleted.outcomes[0].update_time.is_none());
-    assert!(commit(&engine, Vec::new()).await.unwrap().outcomes.is_empty());
+    assert!(
+        commit(&engine, Vec::new())
+            .await
+            .unwrap()
+            .outcomes
+            .is_empty()
+    );
 }
 
 #[tokio::test]
 async fn writes_to_one_document_fold_into_one_change() {
     let (engine, _, _) = fresh().await;
-    let first = commit(&engine, vec![set("c/a", 1), increment("c/a"), set("c/b", 7), increment("c/a")]).await.unwrap();
+    let first = commit(
+        &engine,
+        vec![
+            set("c/a", 1),
+            increment("c/a"),
+            set("c/b", 7),
+            increment("c/a"),
+        ],
+    )
+    .await
+    .unwrap();
     assert_eq!(first.outcomes.len(), 4);
     let (entries, _) = since(&engine, Version(START as u64), 10).await;
     assert_eq!(entries.len(), 1);
     let changes = &entries[0].changes;
-    assert_eq!(changes.iter().map(|change| change.path.as_str()).collect::<Vec<_>>(), ["c/a", "c/b"]);
+    assert_eq!(
+        changes
+            .iter()
+            .map(|change| change.path.as_str())
+            .collect::<Vec<_>>(),
+        ["c/a", "c/b"]
+    );
     assert!(changes[0].before.is_none());
     assert!(changes[0].after.as_ref().unwrap().fields["n"].identical(&Value::Integer(3)));
 
-    let cancelled = commit(&engine, vec![set("c/a", 9), set("c/a", 3), set("c/x", 1), delete("c/x")]).await.unwrap();
+    let cancelled = commit(
+        &engine,
+        vec![set("c/a", 9), set("c/a", 3), set("c/x", 1), delete("c/x")],
+    )
+    .await
+    .unwrap();
     assert_eq!(cancelled.version, first.version);
     assert_eq!(cancelled.outcomes[0].update_time, Some(first.commit_time));
-    assert_eq!(read(&engine, "c/a").await.unwrap().update_time, first.commit_time);
+    assert_eq!(
+        read(&engine, "c/a").await.unwrap().update_time,
+        first.commit_time
+    );
 
-    let recreated = commit(&engine, vec![delete("c/a"), set("c/a", 3)]).await.unwrap();
+    let recreated = commit(&engine, vec![delete("c/a"), set("c/a", 3)])
+        .await
+        .unwrap();
     assert!(recreated.version > first.version);
-    assert_eq!(read(&engine, "c/a").await.unwrap().create_time, recreated.commit_time);
+    assert_eq!(
+        read(&engine, "c/a").await.unwrap().create_time,
+        recreated.commit_time
+    );
 }
 
 #[tokio::test]
 async fn a_refused_write_leaves_nothing_of_its_commit() {
     let (engine, _, _) = fresh().await;
-    let name = |at: &str| DocumentName { database: database(), path: path(at) };
-    let refused = commit(&engine, vec![set("c/a", 1), require(Precondition::Exists(true), set("c/b", 1))]).await.unwrap_err();
+    let name = |at: &str| DocumentName {
+        database: database(),
+        path: path(at),
+    };
+    let refused = commit(
+        &engine,
+        vec![
+            set("c/a", 1),
+            require(Precondition::Exists(true), set("c/b", 1)),
+        ],
+    )
+    .await
+    .unwrap_err();
     assert!(matches!(&refused, Error::NotFound(found) if *found == name("c/b")));
-    assert_eq!(refused.to_string(), "No document to update: projects/p/databases/(default)/documents/c/b");
+    assert_eq!(
+        refused.to_string(),
+        "No document to update: projects/p/databases/(default)/documents/c/b"
+    );
     assert!(read(&engine, "c/a").await.is_none());
 
-    let receipt = commit(&engine, vec![require(Precondition::Exists(false), set("c/a", 1))]).await.unwrap();
-    let refused = commit(&engine, vec![require(Precondition::Exists(false), set("c/a", 2))]).await.unwrap_err();
-    assert_eq!(refused.to_string(), "Document already exists: projects/p/databases/(default)/documents/c/a");
+    let receipt = commit(
+        &engine,
+        vec![require(Precondition::Exists(false), set("c/a", 1))],
+    )
+    .await
+    .unwrap();
+    let refused = commit(
+        &engine,
+        vec![require(Precondition::Exists(false), set("c/a", 2))],
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "Document already exists: projects/p/databases/(default)/documents/c/a"
+    );
 
     let right = Precondition::UpdateTime(receipt.commit_time);
-    commit(&engine, vec![require(right.clone(), write("c/a", WriteOperation::Verify)), set("c/v", 1)]).await.unwrap();
-    commit(&engine, vec![require(right.clone(), set("c/a", 2))]).await.unwrap();
-    let refused = commit(&engine, vec![require(right, set("c/a", 3))]).await.unwrap_err();
+    commit(
+        &engine,
+        vec![
+            require(right.clone(), write("c/a", WriteOperation::Verify)),
+            set("c/v", 1),
+        ],
+    )
+    .await
+    .unwrap();
+    commit(&engine, vec![require(right.clone(), set("c/a", 2))])
+        .await
+        .unwrap();
+    let refused = commit(&engine, vec![require(right, set("c/a", 3))])
+        .await
+        .unwrap_err();
     assert!(matches!(refused, Error::VersionMismatch { document, .. } if document == name("c/a")));
     assert_eq!(n(&engine, "c/a").await, Some(2));
 }
@@ -314,7 +488,12 @@ async fn reopening_keeps_the_documents_and_moves_the_tail_forward() {
     let (engine, store, clock) = fresh().await;
     let mut expected = Vec::new();
     for number in 0..5 {
-        expected.push(commit(&engine, vec![set("c/a", number)]).await.unwrap().version);
+        expected.push(
+            commit(&engine, vec![set("c/a", number)])
+                .await
+                .unwrap()
+                .version,
+        );
     }
     drop(engine);
     let engine = open(&store, &clock).await;
@@ -339,14 +518,23 @@ async fn entries_since_is_exact_at_every_version_and_limit() {
     let mut expected = Vec::new();
     for number in 0..7 {
         clock.advance(number);
-        expected.push(commit(&engine, vec![set("c/a", number)]).await.unwrap().version);
+        expected.push(
+            commit(&engine, vec![set("c/a", number)])
+                .await
+                .unwrap()
+                .version,
+        );
     }
     let reopened = open(&store, &clock).await;
     for engine in [&engine, &reopened] {
         for version in start.0..=expected[6].0 {
             for limit in [1, 2, 100] {
                 let (entries, complete_to) = since(engine, Version(version), limit).await;
-                let after: Vec<_> = expected.iter().copied().filter(|other| other.0 > version).collect();
+                let after: Vec<_> = expected
+                    .iter()
+                    .copied()
+                    .filter(|other| other.0 > version)
+                    .collect();
                 let wanted: Vec<_> = after.iter().copied().take(limit).collect();
                 assert_eq!(versions(&entries), wanted);
                 if wanted.len() < after.len() {
@@ -390,7 +578,13 @@ async fn an_idle_database_settles_at_the_present() {
     let (entries, complete_to) = since(&engine, receipt.version, 10).await;
     assert!(entries.is_empty());
     assert_eq!(complete_to, settled);
-    assert!(commit(&engine, vec![increment("c/a")]).await.unwrap().version > settled);
+    assert!(
+        commit(&engine, vec![increment("c/a")])
+            .await
+            .unwrap()
+            .version
+            > settled
+    );
 }
 
 #[tokio::test]
@@ -405,13 +599,25 @@ async fn old_entries_are_trimmed_and_then_too_old() {
     engine.settled_version().await;
     engine.settled_version().await;
     let snapshot = store.snapshot().await.unwrap();
-    let kept = snapshot.page(&Keyspace::Changelog.range(), Direction::Forward, 10).await.unwrap();
+    let kept = snapshot
+        .page(&Keyspace::Changelog.range(), Direction::Forward, 10)
+        .await
+        .unwrap();
     assert_eq!(kept.entries.len(), 1);
     let reopened = open(&store, &clock).await;
-    assert!(matches!(reopened.entries_since(old.version, 10).await.unwrap(), EntriesSince::TooOld));
-    assert_eq!(versions(&since(&reopened, older.version, 10).await.0), [recent.version]);
+    assert!(matches!(
+        reopened.entries_since(old.version, 10).await.unwrap(),
+        EntriesSince::TooOld
+    ));
+    assert_eq!(
+        versions(&since(&reopened, older.version, 10).await.0),
+        [recent.version]
+    );
     // The engine that made them still has them in its ring.
-    assert_eq!(versions(&since(&engine, old.version, 10).await.0), [older.version, recent.version]);
+    assert_eq!(
+        versions(&since(&engine, old.version, 10).await.0),
+        [older.version, recent.version]
+    );
 }
 
 #[tokio::test]
@@ -420,7 +626,9 @@ async fn transactions_end_expire_and_are_told_apart() {
     let unknown = |result: Result<View, Error>| matches!(result, Err(Error::TransactionUnknown));
     let expired = |result: Result<View, Error>| matches!(result, Err(Error::TransactionExpired));
     for bytes in [Vec::new(), b"abc".to_vec(), vec![7; 24]] {
-        assert!(unknown(engine.transaction_view(&TransactionId(bytes)).await));
+        assert!(unknown(
+            engine.transaction_view(&TransactionId(bytes)).await
+        ));
     }
     let id = begin(&engine).await;
     engine.rollback(&id);
@@ -429,7 +637,10 @@ async fn transactions_end_expire_and_are_told_apart() {
 
     let id = begin(&engine).await;
     commit_in(&engine, &id, vec![set("c/a", 1)]).await.unwrap();
-    assert!(matches!(commit_in(&engine, &id, vec![set("c/a", 1)]).await, Err(Error::TransactionExpired)));
+    assert!(matches!(
+        commit_in(&engine, &id, vec![set("c/a", 1)]).await,
+        Err(Error::TransactionExpired)
+    ));
 
     // Idle for more than a minute.
     let id = begin(&engine).await;
@@ -448,7 +659,13 @@ async fn transactions_end_expire_and_are_told_apart() {
     let id = begin(&engine).await;
     let reopened = open(&store, &clock).await;
     assert!(expired(reopened.transaction_view(&id).await));
-    let other = Engine::open(DatabaseName::new("p", "other").unwrap(), MemoryStore::new(), HandClock::new()).await.unwrap();
+    let other = Engine::open(
+        DatabaseName::new("p", "other").unwrap(),
+        MemoryStore::new(),
+        HandClock::new(),
+    )
+    .await
+    .unwrap();
     assert!(unknown(other.transaction_view(&id).await));
 }
 
@@ -456,30 +673,51 @@ async fn transactions_end_expire_and_are_told_apart() {
 async fn read_only_transactions_read_and_cannot_write() {
     let (engine, _, _) = fresh().await;
     commit(&engine, vec![set("c/a", 1)]).await.unwrap();
-    let id = engine.begin(TransactionOptions::ReadOnly { read_time: None }).await.unwrap();
+    let id = engine
+        .begin(TransactionOptions::ReadOnly { read_time: None })
+        .await
+        .unwrap();
     let view = engine.transaction_view(&id).await.unwrap();
     assert!(view.document(&path("c/a")).await.unwrap().is_some());
-    let refused = commit_in(&engine, &id, vec![set("c/a", 2)]).await.unwrap_err();
-    assert_eq!(refused.to_string(), "Cannot modify entities in a read-only transaction.");
+    let refused = commit_in(&engine, &id, vec![set("c/a", 2)])
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "Cannot modify entities in a read-only transaction."
+    );
     commit(&engine, vec![set("c/a", 3)]).await.unwrap();
     commit_in(&engine, &id, Vec::new()).await.unwrap();
     assert!(engine.transaction_view(&id).await.is_err());
-    let past = TransactionOptions::ReadOnly { read_time: Some(Timestamp::from_micros(START).unwrap()) };
-    assert!(matches!(engine.begin(past).await, Err(Error::FailedPrecondition(_))));
+    let past = TransactionOptions::ReadOnly {
+        read_time: Some(Timestamp::from_micros(START).unwrap()),
+    };
+    assert!(matches!(
+        engine.begin(past).await,
+        Err(Error::FailedPrecondition(_))
+    ));
 }
 
 #[tokio::test]
 async fn a_retry_ends_the_first_attempt_and_open_transactions_are_bounded() {
     let (engine, _, clock) = fresh().await;
     let first = begin(&engine).await;
-    let retry = |id: &TransactionId| TransactionOptions::ReadWrite { retry: Some(id.clone()), mode: ConcurrencyMode::Pessimistic };
+    let retry = |id: &TransactionId| TransactionOptions::ReadWrite {
+        retry: Some(id.clone()),
+        mode: ConcurrencyMode::Pessimistic,
+    };
     engine.begin(retry(&first)).await.unwrap();
     assert!(engine.transaction_view(&first).await.is_err());
-    assert!(matches!(engine.begin(retry(&TransactionId(vec![1]))).await, Err(Error::TransactionUnknown)));
+    assert!(matches!(
+        engine.begin(retry(&TransactionId(vec![1]))).await,
+        Err(Error::TransactionUnknown)
+    ));
     for _ in 1..OPEN_TRANSACTIONS_MAX {
         begin(&engine).await;
     }
-    let full = engine.begin(TransactionOptions::ReadOnly { read_time: None }).await;
+    let full = engine
+        .begin(TransactionOptions::ReadOnly { read_time: None })
+        .await;
     assert!(matches!(full, Err(Error::ResourceExhausted(_))));
     clock.advance(61 * SECOND);
     begin(&engine).await;
@@ -492,7 +730,9 @@ async fn the_head_moved_by_another_is_caught_up_with() {
     let mut tail = Version(0);
     for _ in 0..10 {
         for engine in [&one, &two] {
-            let receipt = commit(engine, vec![increment("c/a"), increment("c/b")]).await.unwrap();
+            let receipt = commit(engine, vec![increment("c/a"), increment("c/b")])
+                .await
+                .unwrap();
             assert!(receipt.version > tail);
             tail = receipt.version;
         }
@@ -502,9 +742,17 @@ async fn the_head_moved_by_another_is_caught_up_with() {
     assert_eq!(entries.len(), 20);
 
     let id = begin(&one).await;
-    one.transaction_view(&id).await.unwrap().document(&path("c/a")).await.unwrap();
+    one.transaction_view(&id)
+        .await
+        .unwrap()
+        .document(&path("c/a"))
+        .await
+        .unwrap();
     commit(&two, vec![increment("c/a")]).await.unwrap();
-    assert!(matches!(commit_in(&one, &id, vec![set("c/x", 1)]).await, Err(Error::Aborted)));
+    assert!(matches!(
+        commit_in(&one, &id, vec![set("c/x", 1)]).await,
+        Err(Error::Aborted)
+    ));
 }
 
 #[tokio::test]
@@ -520,7 +768,10 @@ async fn a_caller_who_goes_away_changes_nothing() {
     assert!(task.await.is_err());
     store.release().await;
     commit(&engine, vec![increment("c/a")]).await.unwrap();
-    assert_eq!((n(&engine, "c/a").await, n(&engine, "c/b").await), (Some(2), Some(1)));
+    assert_eq!(
+        (n(&engine, "c/a").await, n(&engine, "c/b").await),
+        (Some(2), Some(1))
+    );
 }
 
 #[tokio::test]
@@ -528,7 +779,10 @@ async fn a_failed_group_is_unavailable_and_the_next_one_works() {
     let (engine, store, _) = fresh_faulty().await;
     commit(&engine, vec![set("c/a", 1)]).await.unwrap();
     store.fail_next_apply(watchfire_storage::Error::Unavailable("busy".to_owned()));
-    assert!(matches!(commit(&engine, vec![increment("c/a")]).await, Err(Error::Unavailable(_))));
+    assert!(matches!(
+        commit(&engine, vec![increment("c/a")]).await,
+        Err(Error::Unavailable(_))
+    ));
     commit(&engine, vec![increment("c/a")]).await.unwrap();
     assert_eq!(n(&engine, "c/a").await, Some(2));
 
@@ -552,9 +806,14 @@ async fn a_failed_group_is_unavailable_and_the_next_one_works() {
 async fn a_poisoned_store_makes_the_database_read_only() {
     let (engine, store, _) = fresh_faulty().await;
     commit(&engine, vec![set("c/a", 1)]).await.unwrap();
-    store.fail_next_apply(watchfire_storage::Error::Poisoned("flush failed".to_owned()));
+    store.fail_next_apply(watchfire_storage::Error::Poisoned(
+        "flush failed".to_owned(),
+    ));
     for _ in 0..2 {
-        assert!(matches!(commit(&engine, vec![increment("c/a")]).await, Err(Error::Unavailable(_))));
+        assert!(matches!(
+            commit(&engine, vec![increment("c/a")]).await,
+            Err(Error::Unavailable(_))
+        ));
     }
     assert_eq!(n(&engine, "c/a").await, Some(1));
     assert_eq!(engine.settled_version().await, *engine.tail().borrow());
@@ -575,8 +834,13 @@ async fn a_full_queue_refuses_by_name() {
             tokio::spawn(async move { commit(&engine, vec![increment("c/a")]).await })
         })
         .collect();
-    tokio::task::yield_now().await;
-    assert!(matches!(commit(&engine, vec![increment("c/a")]).await, Err(Error::ResourceExhausted(_))));
+    while engine.inner.commands.capacity() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(
+        commit(&engine, vec![increment("c/a")]).await,
+        Err(Error::ResourceExhausted(_))
+    ));
     store.release().await;
     first.await.unwrap().unwrap();
     for task in waiting {
@@ -595,7 +859,10 @@ async fn closing_finishes_what_waits_and_refuses_the_rest() {
     tokio::task::yield_now().await;
     engine.close().await.unwrap();
     task.await.unwrap().unwrap();
-    assert!(matches!(commit(&engine, vec![set("c/a", 2)]).await, Err(Error::Unavailable(_))));
+    assert!(matches!(
+        commit(&engine, vec![set("c/a", 2)]).await,
+        Err(Error::Unavailable(_))
+    ));
     assert!(engine.view().await.is_err());
     assert_eq!(engine.settled_version().await, *engine.tail().borrow());
     engine.close().await.unwrap();
@@ -605,17 +872,44 @@ async fn closing_finishes_what_waits_and_refuses_the_rest() {
 async fn a_ring_that_overflows_is_read_from_the_store() {
     let (engine, _, _) = fresh().await;
     let start = *engine.tail().borrow();
-    let big = |text: String| write("c/big", WriteOperation::Set(Fields::from([("text".to_owned(), Value::String(text))])));
+    let big = |text: String| {
+        write(
+            "c/big",
+            WriteOperation::Set(Fields::from([("text".to_owned(), Value::String(text))])),
+        )
+    };
     let id = begin(&engine).await;
-    engine.transaction_view(&id).await.unwrap().document(&path("c/read")).await.unwrap();
+    engine
+        .transaction_view(&id)
+        .await
+        .unwrap()
+        .document(&path("c/read"))
+        .await
+        .unwrap();
     let clean = begin(&engine).await;
-    engine.transaction_view(&clean).await.unwrap().document(&path("c/other")).await.unwrap();
+    engine
+        .transaction_view(&clean)
+        .await
+        .unwrap()
+        .document(&path("c/other"))
+        .await
+        .unwrap();
     commit(&engine, vec![set("c/read", 1)]).await.unwrap();
     let mut expected = 1;
     while engine.inner.tail.since(start, 1).is_some() {
-        commit(&engine, vec![big(format!("{expected}").repeat(900_000 / format!("{expected}").len()))]).await.unwrap();
+        commit(
+            &engine,
+            vec![big(
+                format!("{expected}").repeat(900_000 / format!("{expected}").len())
+            )],
+        )
+        .await
+        .unwrap();
         expected += 1;
-        assert!(expected < RING_BYTES_MAX / 100_000, "the ring must overflow");
+        assert!(
+            expected < RING_BYTES_MAX / 100_000,
+            "the ring must overflow"
+        );
     }
     let mut found = 0;
     let mut at = start;
@@ -625,6 +919,11 @@ async fn a_ring_that_overflows_is_read_from_the_store() {
         at = complete_to;
     }
     assert_eq!(found, expected);
-    assert!(matches!(commit_in(&engine, &id, vec![set("c/x", 1)]).await, Err(Error::Aborted)));
-    commit_in(&engine, &clean, vec![set("c/x", 1)]).await.unwrap();
+    assert!(matches!(
+        commit_in(&engine, &id, vec![set("c/x", 1)]).await,
+        Err(Error::Aborted)
+    ));
+    commit_in(&engine, &clean, vec![set("c/x", 1)])
+        .await
+        .unwrap();
 }

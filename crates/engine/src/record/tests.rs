@@ -15,7 +15,10 @@ fn time(micros: i64) -> Timestamp {
 /// Everything that a document may hold, once.
 fn full_document() -> Document {
     let text = |text: &str| Value::String(text.to_owned());
-    let nested = Fields::from([("x".to_owned(), Value::Array(vec![Value::Null, text("y"), Value::Map(Fields::new())]))]);
+    let nested = Fields::from([(
+        "x".to_owned(),
+        Value::Array(vec![Value::Null, text("y"), Value::Map(Fields::new())]),
+    )]);
     let fields = [
         ("array", Value::Array(Vec::new())),
         ("boolean", Value::Boolean(false)),
@@ -24,14 +27,33 @@ fn full_document() -> Document {
         ("integer", Value::Integer(-1)),
         ("map", Value::Map(nested)),
         ("null", Value::Null),
-        ("point", Value::GeoPoint(GeoPoint { latitude: 1.5, longitude: -2.5 })),
-        ("reference", Value::Reference(DocumentName::parse("projects/p/databases/(default)/documents/a/b").unwrap())),
+        (
+            "point",
+            Value::GeoPoint(GeoPoint {
+                latitude: 1.5,
+                longitude: -2.5,
+            }),
+        ),
+        (
+            "reference",
+            Value::Reference(
+                DocumentName::parse("projects/p/databases/(default)/documents/a/b").unwrap(),
+            ),
+        ),
         ("string", text("ü")),
         ("time", Value::Timestamp(time(-1))),
         ("vector", Value::Vector(vec![1.0, 2.0])),
     ];
-    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Document { path: path(), create_time: time(1_000_001), update_time: time(2_000_002), fields }
+    let fields = fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    Document {
+        path: path(),
+        create_time: time(1_000_001),
+        update_time: time(2_000_002),
+        fields,
+    }
 }
 
 fn same(a: &Document, b: &Document) -> bool {
@@ -45,8 +67,14 @@ fn same(a: &Document, b: &Document) -> bool {
 const FORMAT_1: &str = include_str!("format_1.hex");
 
 fn from_hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u32> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
-    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
+    let digits: Vec<u32> = text
+        .chars()
+        .filter_map(|digit| digit.to_digit(16))
+        .collect();
+    digits
+        .chunks(2)
+        .map(|pair| (pair[0] * 16 + pair[1]) as u8)
+        .collect()
 }
 
 #[test]
@@ -57,8 +85,15 @@ fn stored_bytes_of_format_1_are_read() {
 
 #[test]
 fn what_is_written_is_format_1() {
-    let hex: String = encode_record(&full_document()).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, FORMAT_1.trim(), "a change of the bytes needs a new format");
+    let hex: String = encode_record(&full_document())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(
+        hex,
+        FORMAT_1.trim(),
+        "a change of the bytes needs a new format"
+    );
 }
 
 #[test]
@@ -69,7 +104,10 @@ fn a_record_that_was_cut_short_is_never_taken_for_whole() {
             assert!(!same(&read, &full_document()));
         }
     }
-    assert!(matches!(decode_record(&path(), &[9]), Err(Error::Corrupt(_))));
+    assert!(matches!(
+        decode_record(&path(), &[9]),
+        Err(Error::Corrupt(_))
+    ));
 }
 
 #[test]
@@ -79,7 +117,10 @@ fn nesting_is_bounded() {
         for _ in 0..levels {
             value = Value::Map(Fields::from([("m".to_owned(), value)]));
         }
-        Document { fields: Fields::from([("m".to_owned(), value)]), ..full_document() }
+        Document {
+            fields: Fields::from([("m".to_owned(), value)]),
+            ..full_document()
+        }
     };
     assert!(decode_record(&path(), &encode_record(&nest(DEPTH_MAX))).is_ok());
     assert!(decode_record(&path(), &encode_record(&nest(DEPTH_MAX + 1))).is_err());
@@ -91,10 +132,14 @@ fn any_value() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::Boolean),
         any::<i64>().prop_map(Value::Integer),
         any::<f64>().prop_map(Value::Double),
-        (-60_000_000_000_000_000_i64..200_000_000_000_000_000).prop_map(|micros| Value::Timestamp(time(micros))),
+        (-60_000_000_000_000_000_i64..200_000_000_000_000_000)
+            .prop_map(|micros| Value::Timestamp(time(micros))),
         ".{0,8}".prop_map(Value::String),
         proptest::collection::vec(any::<u8>(), 0..8).prop_map(Value::Bytes),
-        (-90.0..90.0, -180.0..180.0).prop_map(|(latitude, longitude)| Value::GeoPoint(GeoPoint { latitude, longitude })),
+        (-90.0..90.0, -180.0..180.0).prop_map(|(latitude, longitude)| Value::GeoPoint(GeoPoint {
+            latitude,
+            longitude
+        })),
         proptest::collection::vec(-9.0..9.0, 1..4).prop_map(Value::Vector),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {

@@ -34,7 +34,9 @@ fn serially(documents: &Documents, writes: &[Write], version: Version) -> Option
     let mut after = documents.clone();
     let time = timestamp(version);
     for write in writes {
-        let Applied { after: document, .. } = apply(write, after.get(&write.path), time).ok()?;
+        let Applied {
+            after: document, ..
+        } = apply(write, after.get(&write.path), time).ok()?;
         match document {
             Some(document) => after.insert(write.path.clone(), document),
             None => after.remove(&write.path),
@@ -42,8 +44,12 @@ fn serially(documents: &Documents, writes: &[Write], version: Version) -> Option
     }
     // A document whose content is what it was before the commit was not touched.
     for (path, before) in documents {
-        let Some(now) = after.get_mut(path) else { continue };
-        if now.create_time == before.create_time && Value::Map(now.fields.clone()).identical(&Value::Map(before.fields.clone())) {
+        let Some(now) = after.get_mut(path) else {
+            continue;
+        };
+        if now.create_time == before.create_time
+            && Value::Map(now.fields.clone()).identical(&Value::Map(before.fields.clone()))
+        {
             *now = before.clone();
         }
     }
@@ -55,7 +61,10 @@ fn timestamp(version: Version) -> Timestamp {
 }
 
 fn shown<'a>(documents: impl IntoIterator<Item = &'a Document>) -> Vec<String> {
-    documents.into_iter().map(|document| format!("{document:?}")).collect()
+    documents
+        .into_iter()
+        .map(|document| format!("{document:?}"))
+        .collect()
 }
 
 async fn check(rounds: Vec<(i64, Vec<Vec<Write>>)>) {
@@ -74,9 +83,15 @@ async fn check(rounds: Vec<(i64, Vec<Vec<Write>>)>) {
             .collect();
         for (writes, task) in commits.iter().zip(tasks) {
             let receipt = task.await.unwrap();
-            let version = receipt.as_ref().map_or(Version(START as u64), |receipt| receipt.version);
+            let version = receipt
+                .as_ref()
+                .map_or(Version(START as u64), |receipt| receipt.version);
             let after = serially(&expected, writes, version);
-            assert_eq!(receipt.is_ok(), after.is_some(), "{receipt:?} for {writes:?}");
+            assert_eq!(
+                receipt.is_ok(),
+                after.is_some(),
+                "{receipt:?} for {writes:?}"
+            );
             if let Some(after) = after {
                 changed += usize::from(shown(after.values()) != shown(expected.values()));
                 expected = after;
@@ -87,7 +102,14 @@ async fn check(rounds: Vec<(i64, Vec<Vec<Write>>)>) {
     // The documents.
     let view = engine.view().await.unwrap();
     let paths = ["c/a", "c/b", "c/a/d/x", "e/f"].map(path);
-    let found: Documents = view.documents(&paths).await.unwrap().into_iter().flatten().map(|document| (document.path.clone(), (*document).clone())).collect();
+    let found: Documents = view
+        .documents(&paths)
+        .await
+        .unwrap()
+        .into_iter()
+        .flatten()
+        .map(|document| (document.path.clone(), (*document).clone()))
+        .collect();
     assert_eq!(shown(found.values()), shown(expected.values()));
 
     // The changelog from the ring and, after reopening, from the store: played onto nothing it gives the documents.
@@ -110,12 +132,15 @@ async fn check(rounds: Vec<(i64, Vec<Vec<Write>>)>) {
     let snapshot = store.snapshot().await.unwrap();
     let mut stored = Vec::new();
     for part in [Keyspace::Index, Keyspace::Group] {
-        let page = snapshot.page(&part.range(), Direction::Forward, 10_000).await.unwrap();
+        let page = snapshot
+            .page(&part.range(), Direction::Forward, 10_000)
+            .await
+            .unwrap();
         stored.extend(page.entries.into_iter().map(|(key, _)| key));
     }
     let mut wanted = Vec::new();
     for document in expected.values() {
-        for operation in crate::index::diff::operations(&database(), None, Some(document)).unwrap() {
+        for operation in crate::index::diff::operations(None, Some(document)).unwrap() {
             match operation {
                 Operation::Put { key, .. } => wanted.push(key),
                 Operation::Delete { key } => panic!("a new document deletes {key:?}"),
