@@ -4,6 +4,7 @@
 //! within `FIRST_BYTE_MAX` is dropped. Afterwards the keep-alive of HTTP/2 finds out who is gone.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use futures::stream::{self, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tonic::transport::server::{Connected, TcpConnectInfo};
@@ -22,6 +23,10 @@ pub const FIRST_BYTE_MAX: Duration = Duration::from_secs(30);
 /// Connections open at the same time, when the system allows as many files. Further ones wait in the
 /// system's queue until one closes.
 pub const CONNECTIONS_MAX: usize = 100_000;
+
+/// Connections that the system may hold until they are taken. When it has no room, a client waits a second
+/// before it tries again: the queue must hold a whole crowd that reconnects at once.
+const CONNECTIONS_WAITING_MAX: u32 = 4_096;
 
 /// Open files that are kept free for the stores, out of what the system allows.
 const FILES_RESERVED: usize = 1_024;
@@ -58,6 +63,22 @@ fn files_max() -> usize {
 #[cfg(not(unix))]
 fn files_max() -> usize {
     usize::MAX
+}
+
+/// Opens the listener. Needs a Tokio runtime.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // Else a restart would have to wait until the system has forgotten the connections before it. Elsewhere the
+    // option means that two processes may share the address.
+    if cfg!(unix) {
+        socket.set_reuseaddr(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(CONNECTIONS_WAITING_MAX)
 }
 
 /// Connections as they come. Never ends and never fails: what the system refuses is tried again.
@@ -175,7 +196,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_ends_a_connection_and_a_byte_saves_it() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let mut connections = Box::pin(connections(listener, 2));
         let _silent = TcpStream::connect(address).await.unwrap();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport;
@@ -71,7 +70,7 @@ impl Server {
             let data = std::path::absolute(&data).unwrap_or(data);
             (open_embedded(embedded.clone()), Some(embedded), Some(data))
         };
-        let listener = TcpListener::bind(listen).await.with_context(|| {
+        let listener = accept::listen(listen).with_context(|| {
             format!("cannot listen on {listen}: choose another address with --listen")
         })?;
         let address = listener

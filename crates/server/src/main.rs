@@ -1,6 +1,8 @@
 //! The `watchfire` command: reads its settings, serves until it is told to stop, and ends with
 //! exit code 0 when it was told to.
 
+use std::process::ExitCode;
+
 use anyhow::Context;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -8,7 +10,17 @@ use watchfire_server::assemble::Server;
 use watchfire_server::config::Config;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("watchfire: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> anyhow::Result<()> {
     let serve = Config::parse().into_serve();
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,watchfire=info"));
