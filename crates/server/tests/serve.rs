@@ -1,6 +1,8 @@
 //! The server through its socket, with the generated client: what the protocol promises about
 //! streams, pages and refusals.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
 use std::collections::BTreeMap;
 
 use tokio_stream::StreamExt;
