@@ -252,8 +252,8 @@ async fn move_head(store: &dyn Store, clock: &dyn Clock) -> Result<Version, Erro
     for _ in 0..=HEAD_MOVED_RETRIES_MAX {
         let snapshot = store.snapshot().await?;
         let head = snapshot.version();
-        let operations = check_format(snapshot.as_ref()).await?;
         let version = next(clock, head);
+        let operations = first_operations(snapshot.as_ref(), version).await?;
         match store
             .apply(
                 head,
@@ -273,14 +273,26 @@ async fn move_head(store: &dyn Store, clock: &dyn Clock) -> Result<Version, Erro
     ))
 }
 
-/// What notes the format, if it is not noted yet. Fails with `FailedPrecondition` for a format from the future.
-async fn check_format(snapshot: &dyn Snapshot) -> Result<Vec<Operation>, Error> {
+/// What a new database begins with: its format, and that nothing is known of the time before `version`. Another
+/// database of this name may have been there (a folder that was deleted, a server that keeps its data in memory);
+/// whoever resumes from it must not hear that nothing has changed.
+/// Fails with `FailedPrecondition` for a format from the future.
+async fn first_operations(
+    snapshot: &dyn Snapshot,
+    version: Version,
+) -> Result<Vec<Operation>, Error> {
     let key = catalogue_key(Catalogue::Format);
     match snapshot.get(&key).await?.as_deref() {
-        None => Ok(vec![Operation::Put {
-            key,
-            value: Bytes::from_static(&[KEYSPACE_FORMAT]),
-        }]),
+        None => Ok(vec![
+            Operation::Put {
+                key,
+                value: Bytes::from_static(&[KEYSPACE_FORMAT]),
+            },
+            Operation::Put {
+                key: catalogue_key(Catalogue::TrimmedTo),
+                value: Bytes::copy_from_slice(&version.0.to_be_bytes()),
+            },
+        ]),
         Some([KEYSPACE_FORMAT]) => Ok(Vec::new()),
         Some(other) => Err(Error::FailedPrecondition(format!(
             "the database is stored in format {other:?}; this version of Watchfire reads format [{KEYSPACE_FORMAT}]"

@@ -34,7 +34,8 @@ pub enum Keyspace {
 pub enum Catalogue {
     /// One byte: the format of the key space. Absent in an empty store.
     Format,
-    /// 8 bytes big-endian: the newest version whose changelog entry has been trimmed. Absent before the first trim.
+    /// 8 bytes big-endian: the newest version whose changelog entry has been trimmed, at first the version
+    /// with which the database began.
     TrimmedTo,
 }
 

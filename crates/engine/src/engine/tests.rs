@@ -13,7 +13,7 @@ use watchfire_storage::memory::MemoryStore;
 use super::*;
 use crate::changelog::entry::CommitEntry;
 use crate::changelog::tail::RING_BYTES_MAX;
-use crate::changelog::trim::KEPT_MICROS;
+use crate::changelog::trim::{KEPT_MICROS, PIECE_ENTRIES_MAX};
 use crate::commit::TRIM_INTERVAL;
 use crate::keyspace::Keyspace;
 use crate::transaction::{ConcurrencyMode, OPEN_TRANSACTIONS_MAX};
@@ -618,6 +618,56 @@ async fn old_entries_are_trimmed_and_then_too_old() {
         versions(&since(&engine, old.version, 10).await.0),
         [older.version, recent.version]
     );
+}
+
+#[tokio::test]
+async fn a_new_database_knows_nothing_of_another_before_it() {
+    let (engine, _, clock) = fresh().await;
+    let told = commit(&engine, vec![set("c/a", 1)]).await.unwrap().version;
+    clock.advance(SECOND);
+    let second = open(&MemoryStore::new(), &clock).await;
+    assert!(matches!(
+        second.entries_since(told, 10).await.unwrap(),
+        EntriesSince::TooOld
+    ));
+    let begun = *second.tail().borrow();
+    assert!(since(&second, begun, 10).await.0.is_empty());
+}
+
+#[tokio::test]
+async fn a_long_query_lets_others_run() {
+    let (engine, _, _) = fresh().await;
+    let writes = (0..1_000).map(|n| set(&format!("c/{n}"), n)).collect();
+    commit(&engine, writes).await.unwrap();
+    let (view, query) = (engine.view().await.unwrap(), all_of("c"));
+    tokio::select! {
+        biased;
+        _ = view.query(&query) => panic!("it ran to its end in one go"),
+        () = std::future::ready(()) => {}
+    }
+    assert_eq!(view.query(&query).await.unwrap().0.len(), 1_000);
+}
+
+#[tokio::test]
+async fn a_long_changelog_is_trimmed_in_pieces() {
+    let (engine, store, clock) = fresh().await;
+    for _ in 0..PIECE_ENTRIES_MAX + 5 {
+        commit(&engine, vec![increment("c/a")]).await.unwrap();
+    }
+    clock.advance(KEPT_MICROS as i64 + SECOND);
+    for pieces in 1..=3 {
+        engine.settled_version().await;
+        clock.advance(1);
+        engine.settled_version().await;
+        let snapshot = store.snapshot().await.unwrap();
+        let kept = snapshot
+            .page(&Keyspace::Changelog.range(), Direction::Forward, 10_000)
+            .await
+            .unwrap();
+        let trimmed_at_least = (pieces * PIECE_ENTRIES_MAX).min(PIECE_ENTRIES_MAX + 5);
+        assert!(kept.entries.len() <= PIECE_ENTRIES_MAX + 5 - trimmed_at_least);
+    }
+    assert_eq!(n(&engine, "c/a").await, Some(PIECE_ENTRIES_MAX as i64 + 5));
 }
 
 #[tokio::test]

@@ -2,6 +2,9 @@
 //!
 //! Pages begin as small as the caller expects to need, grow while more is asked for, and shrink when documents turn
 //! out to be large, so that a short answer touches little and a batch never holds much more than `BATCH_BYTES`.
+//!
+//! Stores may read on the thread of the caller. So a scan lets other tasks run after every batch: however long it
+//! is, it holds up nobody, and it ends when its caller stops waiting.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -62,6 +65,7 @@ pub struct Scan<'a> {
     seen: HashSet<DocumentPath>,
     seen_bytes: usize,
     batch: usize,
+    begun: bool,
     pub cost: Cost,
 }
 
@@ -100,12 +104,16 @@ impl<'a> Scan<'a> {
             seen: HashSet::new(),
             seen_bytes: 0,
             batch: expected.unwrap_or(BATCH_FIRST).clamp(1, BATCH_MAX),
+            begun: false,
             cost: Cost::default(),
         }
     }
 
     /// The next documents, in the order of the source; `None` at the end. May be empty before the end.
     pub async fn next(&mut self) -> Result<Option<Vec<Candidate>>, Error> {
+        if std::mem::replace(&mut self.begun, true) {
+            tokio::task::yield_now().await;
+        }
         if let Source::Stored { children_of, .. } = &self.source {
             let children_of = children_of.clone();
             return self.next_stored(children_of.as_ref()).await;
