@@ -9,8 +9,8 @@ use crate::changelog::tail::Published;
 use crate::error::Error;
 use crate::keyspace::{Catalogue, catalogue_key, changelog_range_after, changelog_version};
 
-/// How many entries one page of the store may have: an entry may be as large as a commit.
-const PAGE_ENTRIES: usize = 32;
+/// How many entries one page of the store may have; the store bounds its bytes.
+const PAGE_ENTRIES: usize = 512;
 /// A read stops after the page in which it passed this many stored bytes; the answer is then cut short.
 pub const READ_BYTES_MAX: usize = 16 << 20;
 

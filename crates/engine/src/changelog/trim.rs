@@ -10,8 +10,8 @@ use crate::keyspace::{Catalogue, Keyspace, catalogue_key, changelog_key};
 
 /// How long a commit stays in the changelog, in microseconds: one hour. Listeners that were away for longer start anew.
 pub const KEPT_MICROS: u64 = 3_600_000_000;
-/// How many entries one piece deletes at most.
-pub const PIECE_ENTRIES_MAX: usize = 128;
+/// How many entries one piece deletes at most; fewer when a page of the store is full of bytes before.
+pub const PIECE_ENTRIES_MAX: usize = 1024;
 
 /// One piece of trimming.
 #[derive(Debug, Default)]

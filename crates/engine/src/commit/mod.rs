@@ -44,6 +44,8 @@ pub const GROUP_BYTES_MAX: usize = 16 << 20;
 pub const HEAD_MOVED_RETRIES_MAX: usize = 16;
 /// How often the changelog is trimmed, by the database's clock and at the latest by the committer's own timer.
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(60);
+/// How long the committer waits for commands between two pieces of trimming while there is more to trim.
+const TRIM_PAUSE: Duration = Duration::from_millis(100);
 
 /// One commit on its way.
 pub struct Request {
@@ -75,6 +77,13 @@ enum After {
     End,
 }
 
+/// Whether trimming has more to do at once.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Trim {
+    Rests,
+    GoesOn,
+}
+
 /// What became of storing a group.
 enum Outcome {
     Stored,
@@ -90,7 +99,9 @@ pub struct Committer {
     latest: Latest,
     /// Set once the store takes no more writes.
     read_only: Option<Error>,
+    /// When everything that was due had been trimmed.
     trimmed_at: Version,
+    trim: Trim,
 }
 
 impl Committer {
@@ -110,13 +121,18 @@ impl Committer {
             latest: Latest::default(),
             read_only: None,
             trimmed_at,
+            trim: Trim::Rests,
         }
     }
 
     /// Runs until it is closed or every sender of commands is gone.
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
-            match tokio::time::timeout(TRIM_INTERVAL, commands.recv()).await {
+            let patience = match self.trim {
+                Trim::Rests => TRIM_INTERVAL,
+                Trim::GoesOn => TRIM_PAUSE,
+            };
+            match tokio::time::timeout(patience, commands.recv()).await {
                 Ok(Some(first)) => {
                     if let After::End = self.serve(first, &mut commands).await {
                         return;
@@ -368,13 +384,18 @@ impl Committer {
         let now = present(self.clock.as_ref());
         let interval = u64::try_from(TRIM_INTERVAL.as_micros()).unwrap_or(u64::MAX);
         if self.read_only.is_some() || now.0.saturating_sub(self.trimmed_at.0) < interval {
+            self.trim = Trim::Rests;
             return;
         }
         match self.trim(now).await {
             // More of it at the next round.
-            Ok(true) => {}
-            Ok(false) => self.trimmed_at = now,
+            Ok(true) => self.trim = Trim::GoesOn,
+            Ok(false) => {
+                self.trim = Trim::Rests;
+                self.trimmed_at = now;
+            }
             Err(error) => {
+                self.trim = Trim::Rests;
                 self.trimmed_at = now;
                 tracing::warn!(database = %self.database, %error, "the changelog could not be trimmed");
             }
