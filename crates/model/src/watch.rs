@@ -32,6 +32,8 @@ pub enum Cause {
     PermissionDenied,
     /// A limit of the server; retrying later may help.
     ResourceExhausted(String),
+    /// Something that this server does not do; holds the sentence that names it.
+    Unimplemented(String),
     /// A passing fault of the server; retrying helps.
     Unavailable(String),
 }

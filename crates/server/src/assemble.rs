@@ -1,12 +1,12 @@
 //! The one place where the parts meet: how the server starts, and in which order it stops.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport;
 use watchfire_model::{Clock, Timestamp};
@@ -17,6 +17,7 @@ use watchfire_storage::{Error as StoreError, Store};
 use crate::accept;
 use crate::config::Serve;
 use crate::databases::{Databases, OpenStore};
+use crate::error::Error;
 use crate::front::grpc;
 use crate::front::grpc_message::GrpcMessageLayer;
 
@@ -41,6 +42,37 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Size of a request's headers, in bytes.
 const HEADERS_MAX: u32 = 64 * 1024;
 
+/// Why the server could not start, go on, or end cleanly.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Another process holds the data folder, or it cannot be read: see the source.
+    #[error("cannot open the data folder {}", .folder.display())]
+    Folder {
+        folder: PathBuf,
+        #[source]
+        error: StoreError,
+    },
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen on {address}: choose another address with --listen")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        error: io::Error,
+    },
+    /// Serving ended by itself.
+    #[error("serving failed")]
+    Serving(#[from] transport::Error),
+    /// A bug: a task of ours panicked.
+    #[error("a task of the server failed")]
+    Task(#[from] JoinError),
+    /// A database did not close.
+    #[error("a database did not close")]
+    Database(#[from] Error),
+    /// The store did not close.
+    #[error("the store did not close")]
+    Store(#[from] StoreError),
+}
+
 /// A running server.
 pub struct Server {
     address: SocketAddr,
@@ -53,7 +85,7 @@ pub struct Server {
 
 impl Server {
     /// Opens the store, then the listener. Needs a Tokio runtime.
-    pub async fn start(serve: Serve) -> anyhow::Result<Self> {
+    pub async fn start(serve: Serve) -> Result<Self, Failure> {
         let Serve {
             listen,
             data,
@@ -63,19 +95,20 @@ impl Server {
             (open_memory(), None, None)
         } else {
             let folder = data.clone();
-            let embedded = tokio::task::spawn_blocking(move || Embedded::open(&folder))
-                .await
-                .context("opening the data folder failed")?
-                .with_context(|| format!("cannot open the data folder {}", data.display()))?;
+            let opening = tokio::task::spawn_blocking(move || Embedded::open(&folder));
+            let embedded = opening.await?.map_err(|error| Failure::Folder {
+                folder: data.clone(),
+                error,
+            })?;
             let data = std::path::absolute(&data).unwrap_or(data);
             (open_embedded(embedded.clone()), Some(embedded), Some(data))
         };
-        let listener = accept::listen(listen).with_context(|| {
-            format!("cannot listen on {listen}: choose another address with --listen")
-        })?;
-        let address = listener
-            .local_addr()
-            .context("cannot tell the address of the listener")?;
+        let cannot_listen = |error| Failure::Listen {
+            address: listen,
+            error,
+        };
+        let listener = accept::listen(listen).map_err(cannot_listen)?;
+        let address = listener.local_addr().map_err(cannot_listen)?;
 
         let databases = Arc::new(Databases::new(open_store, Arc::new(SystemClock)));
         let shutdown = CancellationToken::new();
@@ -137,16 +170,13 @@ Web SDK:
     }
 
     /// Returns when it has stopped serving without being told to, with the reason.
-    pub async fn ended(&mut self) -> anyhow::Result<()> {
-        (&mut self.serving)
-            .await
-            .context("the serving task failed")?
-            .context("serving failed")
+    pub async fn ended(&mut self) -> Result<(), Failure> {
+        Ok((&mut self.serving).await??)
     }
 
     /// Ends streams, finishes calls in flight, closes databases and the store, in this order. Takes
     /// at most `DRAIN_MAX` and `CLOSE_MAX` together.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub async fn stop(self) -> Result<(), Failure> {
         let Self {
             serving,
             shutdown,
@@ -171,10 +201,10 @@ Web SDK:
             if let Some(embedded) = embedded {
                 embedded.close().await?;
             }
-            anyhow::Ok(())
+            Ok(())
         };
         match tokio::time::timeout(CLOSE_MAX, close).await {
-            Ok(closed) => closed.context("closing the databases failed"),
+            Ok(closed) => closed,
             Err(_) => {
                 // Every acknowledged commit is on the disk: the next start recovers.
                 tracing::warn!("the store did not close in time");

@@ -1,6 +1,7 @@
 //! The `watchfire` command: reads its settings, serves until it is told to stop, and ends with
 //! exit code 0 when it was told to.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -27,6 +28,7 @@ async fn serve() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
 
     // The signals are taken before the greeting: who has read it may send one.

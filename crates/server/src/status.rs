@@ -5,6 +5,7 @@ use watchfire_engine::Error as EngineError;
 use watchfire_realtime::{SessionError, StreamEnd};
 use watchfire_storage::Error as StoreError;
 use watchfire_wire::Refusal;
+use watchfire_wire::status::encode_status_details;
 
 use crate::error::Error;
 
@@ -31,7 +32,16 @@ impl From<Error> for Status {
                 status(Code::Unavailable, error.to_string())
             }
             Error::DocumentMissing(_) => status(Code::NotFound, error.to_string()),
-            Error::PipelinesUnavailable => status(Code::FailedPrecondition, error.to_string()),
+            Error::PipelinesUnavailable => {
+                let text = error.to_string();
+                let reason = "PIPELINE_REQUIRES_ENTERPRISE_EDITION";
+                let details = encode_status_details(
+                    watchfire_wire::Code::FailedPrecondition,
+                    text.clone(),
+                    reason,
+                );
+                Status::with_details(Code::FailedPrecondition, text, details.into())
+            }
             Error::TooManyDatabases { max: _ } => {
                 status(Code::ResourceExhausted, error.to_string())
             }

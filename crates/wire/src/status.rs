@@ -3,6 +3,7 @@
 //! Which of our errors gets which code is the server's business; only the causes of ended targets,
 //! which are words of the model, are settled here.
 
+use prost::Message;
 use watchfire_model::watch::Cause;
 
 use crate::pb;
@@ -10,6 +11,9 @@ use crate::refusal::Refusal;
 
 /// The protocol's text for everything that is not permitted; clients look for it.
 pub const PERMISSION_DENIED_TEXT: &str = "Missing or insufficient permissions.";
+
+/// Whose reasons they are; clients compare the pair.
+const ERROR_DOMAIN: &str = "firestore.googleapis.com";
 
 /// The gRPC status codes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -81,6 +85,32 @@ pub fn encode_status(code: Code, message: impl Into<String>) -> pb::Status {
     }
 }
 
+/// `google.rpc.ErrorInfo`: a reason that programs can compare.
+#[derive(Clone, PartialEq, prost::Message)]
+struct ErrorInfo {
+    #[prost(string, tag = "1")]
+    reason: String,
+    #[prost(string, tag = "2")]
+    domain: String,
+}
+
+/// An error with a reason that programs can compare, as the bytes of the metadata `grpc-status-details-bin`.
+pub fn encode_status_details(code: Code, message: impl Into<String>, reason: &str) -> Vec<u8> {
+    let info = ErrorInfo {
+        reason: reason.to_owned(),
+        domain: ERROR_DOMAIN.to_owned(),
+    };
+    let detail = prost_types::Any {
+        type_url: "type.googleapis.com/google.rpc.ErrorInfo".to_owned(),
+        value: info.encode_to_vec(),
+    };
+    pb::Status {
+        details: vec![detail],
+        ..encode_status(code, message)
+    }
+    .encode_to_vec()
+}
+
 /// Why a target ended, as a message.
 pub fn encode_cause(cause: &Cause) -> pb::Status {
     match cause {
@@ -89,6 +119,24 @@ pub fn encode_cause(cause: &Cause) -> pb::Status {
         Cause::FailedPrecondition(text) => encode_status(Code::FailedPrecondition, text),
         Cause::PermissionDenied => encode_status(Code::PermissionDenied, PERMISSION_DENIED_TEXT),
         Cause::ResourceExhausted(text) => encode_status(Code::ResourceExhausted, text),
+        Cause::Unimplemented(text) => encode_status(Code::Unimplemented, text),
         Cause::Unavailable(text) => encode_status(Code::Unavailable, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_are_a_status_with_a_reason() {
+        let bytes = encode_status_details(Code::FailedPrecondition, "no", "WHY");
+        let status = pb::Status::decode(bytes.as_slice()).unwrap();
+        assert_eq!((status.code, status.message.as_str()), (9, "no"));
+        let info = ErrorInfo::decode(status.details[0].value.as_slice()).unwrap();
+        assert_eq!(
+            (info.reason.as_str(), info.domain.as_str()),
+            ("WHY", ERROR_DOMAIN)
+        );
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
+use watchfire_model::DatabaseName;
 use watchfire_model::watch::{Cause, WatchEvent};
-use watchfire_model::{DatabaseName, Invalid};
 use watchfire_realtime::{AddTarget, Outbox, Resume, SessionHandle};
 use watchfire_wire::{ListenCommand, Refusal, TargetCommand};
 
@@ -210,7 +210,7 @@ async fn carry_out(session: &SessionHandle, command: Command) -> Result<Option<W
         } => {
             let cause = match refusal {
                 Refusal::Invalid(invalid) => Cause::Invalid(invalid),
-                Refusal::Unimplemented(_) => Cause::Invalid(Invalid::new(refusal.to_string())),
+                Refusal::Unimplemented(_) => Cause::Unimplemented(refusal.to_string()),
             };
             Ok(Some(WatchEvent::Removed {
                 target: target_id,

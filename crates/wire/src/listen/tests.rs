@@ -272,6 +272,7 @@ fn causes_have_their_code() {
         ),
         (Cause::ResourceExhausted("r".to_owned()), 8, "r"),
         (Cause::FailedPrecondition("f".to_owned()), 9, "f"),
+        (Cause::Unimplemented("n".to_owned()), 12, "n"),
         (Cause::Unavailable("u".to_owned()), 14, "u"),
     ] {
         let change = encoded_target_change(WatchEvent::Removed {
