@@ -22,7 +22,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::document::{Document, Fields};
 use crate::invalid::Invalid;
-use crate::limits::TRANSFORMS_PER_DOCUMENT_MAX;
+use crate::limits::{DOCUMENT_BYTES_MAX, TRANSFORMS_PER_DOCUMENT_MAX};
 use crate::time::Timestamp;
 use crate::value::Value;
 use crate::write::{Operation, Precondition, Transform, TransformKind, Write};
@@ -33,18 +33,23 @@ mod tests;
 /// Why a write cannot be applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// `exists: true`, or an update time, and there is no document.
+    /// `exists: true` and there is no document.
     NotFound,
     /// `exists: false` and there is one.
     AlreadyExists,
-    /// The update time differs.
+    /// The update time differs, or there is no document that could have it: whoever read one read what is outdated.
     VersionMismatch {
-        /// When the document was last changed.
+        /// When the document was last changed; the epoch when there is none.
         stored: Timestamp,
         /// What the precondition asked for.
         required: Timestamp,
     },
-    /// The write, or what it would make, breaks a rule or a limit.
+    /// The document would be larger than `DOCUMENT_BYTES_MAX`; `document::too_large` has the words.
+    TooLarge {
+        /// What its size would be.
+        size: usize,
+    },
+    /// The write, or what it would make, breaks another rule or limit.
     Invalid(Invalid),
 }
 
@@ -74,18 +79,15 @@ pub fn check_precondition(
         (Precondition::None, _)
         | (Precondition::Exists(true), Some(_))
         | (Precondition::Exists(false), None) => Ok(()),
-        (Precondition::Exists(true) | Precondition::UpdateTime(_), None) => Err(Refused::NotFound),
+        (Precondition::Exists(true), None) => Err(Refused::NotFound),
         (Precondition::Exists(false), Some(_)) => Err(Refused::AlreadyExists),
-        (Precondition::UpdateTime(required), Some(document)) => {
-            if document.update_time == *required {
-                Ok(())
-            } else {
-                Err(Refused::VersionMismatch {
-                    stored: document.update_time,
-                    required: *required,
-                })
-            }
-        }
+        (Precondition::UpdateTime(required), before) => match before {
+            Some(document) if document.update_time == *required => Ok(()),
+            Some(_) | None => Err(Refused::VersionMismatch {
+                stored: before.map_or(Timestamp::EPOCH, |document| document.update_time),
+                required: *required,
+            }),
+        },
     }
 }
 
@@ -151,6 +153,10 @@ pub fn apply(
         fields,
     };
     after.check_storable()?;
+    let size = after.size();
+    if size > DOCUMENT_BYTES_MAX {
+        return Err(Refused::TooLarge { size });
+    }
     Ok(Applied {
         after: Some(after),
         changed: true,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use watchfire_model::apply::{Refused, apply};
+use watchfire_model::document::too_large;
 use watchfire_model::{
     Change, Clock, DatabaseName, Document, DocumentName, DocumentPath, Fields, Operation,
     Timestamp, Write, WriteOutcome,
@@ -277,6 +278,7 @@ impl<'a> Group<'a> {
                 stored,
                 required,
             },
+            Refused::TooLarge { size } => Error::Invalid(too_large(&name(), size)),
             Refused::Invalid(invalid) => Error::Invalid(invalid),
         }
     }

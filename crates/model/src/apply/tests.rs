@@ -415,6 +415,10 @@ fn preconditions() {
         stored: at(BEFORE),
         required: at(BEFORE + 1),
     };
+    let outdated = Refused::VersionMismatch {
+        stored: Timestamp::EPOCH,
+        required: at(BEFORE),
+    };
     let cases = [
         (Nothing, false, Ok(())),
         (Nothing, true, Ok(())),
@@ -424,7 +428,7 @@ fn preconditions() {
         (Exists(false), true, Err(Refused::AlreadyExists)),
         (UpdateTime(at(BEFORE)), true, Ok(())),
         (UpdateTime(at(BEFORE + 1)), true, Err(mismatch)),
-        (UpdateTime(at(BEFORE)), false, Err(Refused::NotFound)),
+        (UpdateTime(at(BEFORE)), false, Err(outdated)),
     ];
     for (precondition, exists, expected) in cases {
         let before = exists.then_some(&stored);
@@ -465,14 +469,18 @@ fn refusals() {
     );
     assert!(refusal(&set(&[("__x__", int(1))]), None).contains("__x__"));
 
+    // Growing past the limit by a patch is refused as a large set is.
     let half = "x".repeat(600_000);
-    let big = set(&[("a", text(&half)), ("b", text(&half))]);
-    assert!(refusal(&big, None).starts_with("Document '"));
-    // Growing past the limit by a patch is refused too.
     let before = document(fields_of(&[("a", text(&half))]));
-    assert!(
-        refusal(&patch(&[("b", text(&half))], &["b"]), Some(&before)).starts_with("Document '")
+    let grown = apply(
+        &patch(&[("b", text(&half))], &["b"]),
+        Some(&before),
+        at(NOW),
     );
+    assert!(matches!(
+        grown,
+        Err(Refused::TooLarge { size: 1_200_000.. })
+    ));
 
     for kind in [
         TransformKind::Increment(text("1")),
@@ -514,4 +522,25 @@ fn refusals() {
         mask: FieldMask::new(vec![FieldPath::document_name()]),
     };
     assert_eq!(refusal(&name, None), "the name __key__ is reserved");
+}
+
+#[test]
+fn a_document_is_at_most_one_mebibyte() {
+    // Two fields, because one value alone may not be that long: names cost 2 bytes each.
+    let of_size = |size: usize| {
+        let rest = size - document(Fields::new()).size() - 4 - 1_000_000;
+        let fields = fields_of(&[
+            ("a", Value::Bytes(vec![0; 1_000_000])),
+            ("b", Value::Bytes(vec![0; rest])),
+        ]);
+        apply(&write(Operation::Set(fields)), None, at(NOW)).map(|applied| {
+            let after = applied.after.unwrap();
+            after.size()
+        })
+    };
+    assert_eq!(of_size(1_048_576), Ok(1_048_576));
+    assert_eq!(
+        of_size(1_048_577),
+        Err(Refused::TooLarge { size: 1_048_577 })
+    );
 }
