@@ -22,6 +22,10 @@ pub const OPEN_TRANSACTIONS_MAX: usize = 10_000;
 /// How many reads (documents, queries, listings) one transaction may record. Past it a read is refused with
 /// `ResourceExhausted`.
 pub const RECORDED_READS_MAX: usize = 50_000;
+/// How many of the recorded reads may be queries: each of them is held against every change that was missed.
+pub const RECORDED_QUERIES_MAX: usize = 1_000;
+/// How many bytes the recorded queries may have together, as `Query::identity` writes them.
+pub const RECORDED_QUERY_BYTES_MAX: usize = 16 << 20;
 /// Expired transactions are looked for at most this often, in microseconds.
 const SWEEP_MICROS: i64 = 10_000_000;
 
@@ -60,8 +64,10 @@ pub struct TransactionId(pub Vec<u8>);
 pub struct ReadSet {
     /// Point reads, found or not.
     pub documents: HashSet<DocumentPath>,
-    /// Queries and aggregations.
+    /// Queries and aggregations. `add_query` adds to them.
     pub queries: Vec<Arc<Query>>,
+    /// Bytes of all queries.
+    query_bytes: usize,
     /// Listings of a collection, with the documents below missing ones or without.
     pub listings: HashSet<(CollectionPath, Missing)>,
     /// Listings of the collections below a parent.
@@ -78,6 +84,28 @@ pub enum Missing {
 }
 
 impl ReadSet {
+    /// Records a query.
+    pub fn add_query(&mut self, query: &Query) {
+        self.query_bytes = self.query_bytes.saturating_add(query.identity().len());
+        self.queries.push(Arc::new(query.clone()));
+    }
+
+    fn check_bounds(&self) -> Result<(), Error> {
+        if self.len() > RECORDED_READS_MAX {
+            Err(Error::ResourceExhausted(format!(
+                "a transaction may make at most {RECORDED_READS_MAX} reads"
+            )))
+        } else if self.queries.len() > RECORDED_QUERIES_MAX
+            || self.query_bytes > RECORDED_QUERY_BYTES_MAX
+        {
+            Err(Error::ResourceExhausted(format!(
+                "a transaction may run at most {RECORDED_QUERIES_MAX} queries of {RECORDED_QUERY_BYTES_MAX} bytes together"
+            )))
+        } else {
+            Ok(())
+        }
+    }
+
     fn len(&self) -> usize {
         self.documents.len() + self.queries.len() + self.listings.len() + self.parents.len()
     }
@@ -123,19 +151,16 @@ impl Transaction {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records reads. Fails with `ResourceExhausted` past `RECORDED_READS_MAX`.
+    /// Records reads. Fails with `ResourceExhausted` past `RECORDED_READS_MAX`, `RECORDED_QUERIES_MAX` or
+    /// `RECORDED_QUERY_BYTES_MAX`; from then on nothing is recorded any more.
     pub fn record(&self, read: impl FnOnce(&mut ReadSet)) -> Result<(), Error> {
         if self.access == Access::ReadOnly {
             return Ok(());
         }
         let mut reads = self.reads();
+        reads.check_bounds()?;
         read(&mut reads);
-        if reads.len() > RECORDED_READS_MAX {
-            return Err(Error::ResourceExhausted(format!(
-                "a transaction may make at most {RECORDED_READS_MAX} reads"
-            )));
-        }
-        Ok(())
+        reads.check_bounds()
     }
 
     fn expired(&self, now: Timestamp) -> bool {

@@ -80,7 +80,7 @@ impl View {
         &self,
         query: &Query,
     ) -> Result<(Vec<Arc<Document>>, ExecutionStats), Error> {
-        self.record(|reads| reads.queries.push(Arc::new(query.clone())))?;
+        self.record(|reads| reads.add_query(query))?;
         execute::run(self.snapshot.as_ref(), query).await
     }
 
@@ -90,7 +90,7 @@ impl View {
         query: &Query,
         aggregations: Vec<Aggregation>,
     ) -> Result<Vec<(String, Value)>, Error> {
-        self.record(|reads| reads.queries.push(Arc::new(query.clone())))?;
+        self.record(|reads| reads.add_query(query))?;
         execute::aggregate(self.snapshot.as_ref(), query, aggregations).await
     }
 

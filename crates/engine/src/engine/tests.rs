@@ -16,7 +16,7 @@ use crate::changelog::tail::RING_BYTES_MAX;
 use crate::changelog::trim::{KEPT_MICROS, PIECE_ENTRIES_MAX};
 use crate::commit::TRIM_INTERVAL;
 use crate::keyspace::Keyspace;
-use crate::transaction::{ConcurrencyMode, OPEN_TRANSACTIONS_MAX};
+use crate::transaction::{ConcurrencyMode, OPEN_TRANSACTIONS_MAX, RECORDED_QUERIES_MAX};
 
 mod serial;
 
@@ -481,6 +481,19 @@ async fn a_refused_write_leaves_nothing_of_its_commit() {
         .unwrap_err();
     assert!(matches!(refused, Error::VersionMismatch { document, .. } if document == name("c/a")));
     assert_eq!(n(&engine, "c/a").await, Some(2));
+
+    let large = write(
+        "c/large",
+        WriteOperation::Set(Fields::from([
+            ("a".to_owned(), Value::Bytes(vec![0; 600_000])),
+            ("b".to_owned(), Value::Bytes(vec![0; 600_000])),
+        ])),
+    );
+    assert_eq!(
+        commit(&engine, vec![large]).await.unwrap_err().to_string(),
+        "Document 'projects/p/databases/(default)/documents/c/large' cannot be written because its size \
+         (1,200,060 bytes) exceeds the maximum allowed size of 1,048,576 bytes."
+    );
 }
 
 #[tokio::test]
@@ -717,6 +730,26 @@ async fn transactions_end_expire_and_are_told_apart() {
     .await
     .unwrap();
     assert!(unknown(other.transaction_view(&id).await));
+}
+
+#[tokio::test]
+async fn the_queries_of_a_transaction_are_bounded_and_refused_ones_cost_nothing() {
+    let (engine, _, clock) = fresh().await;
+    let id = begin(&engine).await;
+    let view = engine.transaction_view(&id).await.unwrap();
+    let query = all_of("c");
+    let mut refused = 0;
+    for _ in 0..RECORDED_QUERIES_MAX + 10 {
+        match view.query(&query).await {
+            Ok(_) => {}
+            Err(Error::ResourceExhausted(_)) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(refused, 10);
+    let recorded = engine.inner.transactions.get(&id, clock.now()).unwrap();
+    assert_eq!(recorded.reads().queries.len(), RECORDED_QUERIES_MAX + 1);
+    assert!(view.document(&path("c/a")).await.is_err());
 }
 
 #[tokio::test]

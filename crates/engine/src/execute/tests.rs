@@ -1089,4 +1089,13 @@ fn a_document_may_not_have_too_many_or_too_long_entries() {
         .map(|n| (format!("f{n}"), Value::String("x".repeat(1_600))))
         .collect();
     assert_eq!(message(long), Err("Index entry is too large.".to_owned()));
+    // All its entries together would have a gigabyte; they are never made.
+    let mut deep = Value::Map(flat(300_000));
+    for _ in 0..3 {
+        deep = Value::Map(Fields::from([("f".repeat(1_200), deep)]));
+    }
+    assert_eq!(
+        message(Fields::from([("f".to_owned(), deep)])),
+        Err("Index entry is too large.".to_owned())
+    );
 }

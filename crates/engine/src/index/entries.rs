@@ -45,62 +45,59 @@ pub enum Kind {
 
 /// Every entry of the document, without looking at limits: for documents that are stored already.
 pub fn entries(document: &Document) -> BTreeSet<Bytes> {
-    let mut entries = BTreeSet::new();
+    collect(document, None).expect("nothing is refused without limits")
+}
+
+/// Every entry of the document. Fails when there are more than `INDEX_ENTRIES_MAX`, one is longer than `INDEX_ENTRY_BYTES_MAX`,
+/// or all together are longer than `INDEX_ENTRIES_BYTES_MAX`. The entry of the collection group is not counted.
+pub fn checked_entries(document: &Document) -> Result<BTreeSet<Bytes>, Error> {
+    Ok(collect(document, Some(&document.path))?)
+}
+
+fn collect(
+    document: &Document,
+    limited: Option<&DocumentPath>,
+) -> Result<BTreeSet<Bytes>, Invalid> {
     let collection = document.path.collection();
     let mut collector = Collector {
         start: collection_start(&collection),
         document: document_part(&collection, &document.path),
         field: Vec::new(),
-        entries: &mut entries,
+        limited,
+        entries: BTreeSet::new(),
+        bytes: 0,
     };
-    collector.add_fields(&document.fields);
+    collector.add_fields(&document.fields)?;
+    let mut entries = collector.entries;
     entries.insert(group_entry(&collection, &document.path));
-    entries
-}
-
-/// Every entry of the document. Fails when there are more than `INDEX_ENTRIES_MAX`, one is longer than `INDEX_ENTRY_BYTES_MAX`,
-/// or all together are longer than `INDEX_ENTRIES_BYTES_MAX`.
-pub fn checked_entries(document: &Document) -> Result<BTreeSet<Bytes>, Error> {
-    let entries = entries(document);
-    // The entry of the collection group is not counted.
-    if entries.len() > INDEX_ENTRIES_MAX + 1 {
-        return Err(Invalid::new(format!(
-            "too many index entries for entity /{}",
-            document.path
-        ))
-        .into());
-    }
-    let sum: usize = entries.iter().map(Bytes::len).sum();
-    if sum > INDEX_ENTRIES_BYTES_MAX
-        || entries
-            .iter()
-            .any(|entry| entry.len() > INDEX_ENTRY_BYTES_MAX)
-    {
-        return Err(Invalid::new("Index entry is too large.").into());
-    }
     Ok(entries)
 }
 
+/// Gathers entries and gives up at the first one that passes a limit: a document of one mebibyte may be so deep that
+/// all its entries would have gigabytes.
 struct Collector<'a> {
     start: Vec<u8>,
     document: Vec<u8>,
     /// The segments that lead to the fields at hand, without the end mark.
     field: Vec<u8>,
-    entries: &'a mut BTreeSet<Bytes>,
+    /// Whom a complaint names; without it there are no limits.
+    limited: Option<&'a DocumentPath>,
+    entries: BTreeSet<Bytes>,
+    bytes: usize,
 }
 
 impl Collector<'_> {
     /// Recursion is bounded by the depth that a stored document may have.
-    fn add_fields(&mut self, fields: &Fields) {
+    fn add_fields(&mut self, fields: &Fields) -> Result<(), Invalid> {
         let parent_len = self.field.len();
         for (name, value) in fields {
             encode_field_segment(name, &mut self.field);
-            self.add_entry(Kind::Ascending, value);
+            self.add_entry(Kind::Ascending, value)?;
             match value {
-                Value::Map(fields) => self.add_fields(fields),
+                Value::Map(fields) => self.add_fields(fields)?,
                 Value::Array(elements) => elements
                     .iter()
-                    .for_each(|element| self.add_entry(Kind::Contains, element)),
+                    .try_for_each(|element| self.add_entry(Kind::Contains, element))?,
                 Value::Null
                 | Value::Boolean(_)
                 | Value::Integer(_)
@@ -114,9 +111,10 @@ impl Collector<'_> {
             }
             self.field.truncate(parent_len);
         }
+        Ok(())
     }
 
-    fn add_entry(&mut self, kind: Kind, value: &Value) {
+    fn add_entry(&mut self, kind: Kind, value: &Value) -> Result<(), Invalid> {
         let mut key = self.start.clone();
         key.push(kind as u8);
         key.extend_from_slice(&self.field);
@@ -126,7 +124,27 @@ impl Collector<'_> {
         // A document's id is far shorter than 64 KiB; were it not, the entry's length would refuse it.
         let len = u16::try_from(self.document.len()).unwrap_or(u16::MAX);
         key.extend_from_slice(&len.to_be_bytes());
-        self.entries.insert(Bytes::from(key));
+        let key_len = key.len();
+        if self.entries.insert(Bytes::from(key)) {
+            self.bytes += key_len;
+            self.check_limits(key_len)?;
+        }
+        Ok(())
+    }
+
+    fn check_limits(&self, key_len: usize) -> Result<(), Invalid> {
+        let Some(path) = self.limited else {
+            return Ok(());
+        };
+        if self.entries.len() > INDEX_ENTRIES_MAX {
+            return Err(Invalid::new(format!(
+                "too many index entries for entity /{path}"
+            )));
+        }
+        if key_len > INDEX_ENTRY_BYTES_MAX || self.bytes > INDEX_ENTRIES_BYTES_MAX {
+            return Err(Invalid::new("Index entry is too large."));
+        }
+        Ok(())
     }
 }
 
