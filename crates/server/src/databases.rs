@@ -113,3 +113,74 @@ impl Databases {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::future::join_all;
+    use watchfire_model::Timestamp;
+    use watchfire_storage::memory::MemoryStore;
+
+    use super::*;
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_micros(1).unwrap()
+        }
+    }
+
+    /// Fails the first `failures` openings; counts all of them.
+    fn databases(failures: usize) -> (Databases, Arc<AtomicUsize>) {
+        let openings = Arc::new(AtomicUsize::new(0));
+        let counted = openings.clone();
+        let open: OpenStore = Box::new(move |_| {
+            let opening = counted.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                if opening < failures {
+                    return Err(watchfire_storage::Error::Unavailable("not yet".to_owned()));
+                }
+                let store: Arc<dyn Store> = MemoryStore::new();
+                Ok(store)
+            })
+        });
+        (Databases::new(open, Arc::new(Still)), openings)
+    }
+
+    fn name(database: &str) -> DatabaseName {
+        DatabaseName::new("p", database).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_database_is_opened_once_however_many_ask() {
+        let (databases, openings) = databases(0);
+        let names = [name("(default)"), name("other")];
+        let opened = join_all((0..20).map(|n| databases.get(&names[n % 2]))).await;
+        assert!(opened.iter().all(Result::is_ok));
+        assert_eq!(openings.load(Ordering::Relaxed), 2);
+        databases.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_failed_opening_is_tried_again_and_holds_no_place() {
+        let (databases, openings) = databases(1);
+        assert!(databases.get(&name("(default)")).await.is_err());
+        assert!(databases.slots.lock().unwrap().is_empty());
+        assert!(databases.get(&name("(default)")).await.is_ok());
+        assert_eq!(openings.load(Ordering::Relaxed), 2);
+        databases.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_database_too_many_is_refused() {
+        let (databases, openings) = databases(0);
+        let slots = (0..DATABASES_OPEN_MAX).map(|n| (name(&format!("d{n:04}")), Slot::default()));
+        databases.slots.lock().unwrap().extend(slots);
+        let refused = databases.get(&name("(default)")).await;
+        assert!(matches!(refused, Err(Error::TooManyDatabases { .. })));
+        assert_eq!(openings.load(Ordering::Relaxed), 0);
+    }
+}
