@@ -29,6 +29,7 @@ use watchfire_engine::{CommitEntry, Engine, EntriesSince, Error, Version};
 use watchfire_model::watch::{Cause, Target};
 
 use crate::error::{SessionError, StreamEnd, cause};
+use crate::job::Job;
 use crate::outbox::{Outbox, Queue, Signal};
 use crate::registry::{Absorbed, Reading, Registry};
 use crate::result::{self, Filled, Results, Shown};
@@ -275,6 +276,8 @@ impl Dispatcher {
                 },
                 Some(done) = self.jobs.join_next(), if !self.jobs.is_empty() => match done {
                     Ok(done) => self.done(done).await,
+                    // Nobody waits for it any more.
+                    Err(error) if error.is_cancelled() => {}
                     Err(error) => {
                         tracing::error!(%error, "reading for listeners failed; their streams end");
                         self.settling = false;
@@ -428,7 +431,7 @@ impl Dispatcher {
             } = reading;
             if attempts < ATTEMPTS_MAX {
                 let permits = Arc::clone(&self.job_permits);
-                self.jobs.spawn(async move {
+                let work = self.jobs.spawn(async move {
                     let _permit = permits.acquire_owned().await;
                     Done::Filled {
                         shared,
@@ -436,6 +439,7 @@ impl Dispatcher {
                         filled: result::fill(&engine, &interest).await,
                     }
                 });
+                self.registry.read_by(shared, generation, Job::new(work));
             } else {
                 let filled = result::fill(&engine, &interest).await;
                 next = self.filled(shared, generation, filled);
@@ -486,7 +490,7 @@ impl Dispatcher {
 
     fn replay(&mut self, session: SessionId, target_id: i32, from: Option<Version>) {
         let Some(from) = from else { return };
-        let Some(connected) = self.sessions.get(&session) else {
+        let Some(connected) = self.sessions.get_mut(&session) else {
             return;
         };
         let Some((shared, watch)) = connected.session.watching(target_id) else {
@@ -500,7 +504,7 @@ impl Dispatcher {
             Arc::clone(&self.job_permits),
             self.version,
         );
-        self.jobs.spawn(async move {
+        let work = self.jobs.spawn(async move {
             let _permit = permits.acquire_owned().await;
             let shown = resume::replay(&engine, &interest, from, to).await;
             Done::Replayed {
@@ -510,6 +514,9 @@ impl Dispatcher {
                 shown,
             }
         });
+        connected
+            .session
+            .replayed_by(target_id, watch, Job::new(work));
     }
 
     fn settle(&mut self) {

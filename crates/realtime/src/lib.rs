@@ -20,6 +20,7 @@
 //! - `session` is one stream as a state machine without IO or clock. It holds back until all of its
 //!   current targets stand at one version, then tells the changes and closes them with a snapshot.
 //! - `resume` writes and reads resume tokens, and replays what happened since one.
+//! - `job` is work whose result is waited for, and that ends when it no longer is.
 //! - `outbox` carries the output of a session to its stream, bounded.
 //! - `dispatcher` is the task, and the `Hub` in front of it.
 //!
@@ -39,6 +40,7 @@
 
 pub mod dispatcher;
 pub mod error;
+pub mod job;
 pub mod matcher;
 pub mod outbox;
 pub mod registry;

@@ -2,8 +2,9 @@
 //!
 //! # The bound
 //!
-//! The dispatcher asks for room before it lets a session speak: while `UNREAD_MAX` events wait, the
-//! session merges its changes instead. What it then says in one go may exceed the bound by one
+//! The dispatcher asks for room before it lets a session speak: while `UNREAD_MAX` events or
+//! `UNREAD_SIZE_MAX` bytes of documents wait, the session merges its changes instead (every event holds
+//! its version of a document in memory; merged, only the last one is). What it then says in one go may exceed the bound by one
 //! snapshot's worth (a first result may have many thousand documents; they are shared, not copied).
 //! Answers to requests must go out at once, so they are counted apart: a caller that sends requests and
 //! reads nothing loses its stream at `ANSWERS_MAX`.
@@ -19,6 +20,8 @@ use crate::target::SessionId;
 
 /// Unread events past which a session does not speak.
 pub const UNREAD_MAX: usize = 4_096;
+/// Size of the documents in unread events, in bytes, past which a session does not speak.
+pub const UNREAD_SIZE_MAX: usize = 4 << 20;
 /// Unread answers to requests past which a stream ends with `SlowReader`.
 pub const ANSWERS_MAX: usize = 10_000;
 
@@ -49,10 +52,20 @@ enum Weight {
     Told,
 }
 
+#[derive(Debug)]
+struct Unread {
+    event: WatchEvent,
+    weight: Weight,
+    /// Of the document in it, in bytes.
+    size: usize,
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
-    events: VecDeque<(WatchEvent, Weight)>,
+    events: VecDeque<Unread>,
     answers: usize,
+    /// Of all documents in `events`, in bytes.
+    size: usize,
     /// The dispatcher was refused room and wants a call.
     wanted: bool,
     /// No more events; the reason is given once, after what waits.
@@ -60,6 +73,44 @@ struct Waiting {
     end: Option<StreamEnd>,
     /// The reading side was dropped.
     gone: bool,
+}
+
+impl Waiting {
+    fn push(&mut self, event: WatchEvent, weight: Weight) {
+        let size = match &event {
+            WatchEvent::Changed { document, .. } => document.size(),
+            _ => 0,
+        };
+        self.size += size;
+        self.answers += usize::from(weight == Weight::Answer);
+        self.events.push_back(Unread {
+            event,
+            weight,
+            size,
+        });
+    }
+
+    fn pop(&mut self) -> Option<WatchEvent> {
+        let Unread {
+            event,
+            weight,
+            size,
+        } = self.events.pop_front()?;
+        self.size -= size;
+        self.answers -= usize::from(weight == Weight::Answer);
+        Some(event)
+    }
+
+    fn clear(&mut self) {
+        self.events.clear();
+        self.answers = 0;
+        self.size = 0;
+    }
+
+    /// Whether less waits than this part of the bounds.
+    fn is_below(&self, part: usize) -> bool {
+        self.events.len() < UNREAD_MAX / part && self.size < UNREAD_SIZE_MAX / part
+    }
 }
 
 /// The queue itself, shared by the dispatcher and the `Outbox`.
@@ -86,7 +137,7 @@ impl Queue {
     /// Whether a session may speak; when not, the dispatcher is called once there is room again.
     pub fn has_room(&self) -> bool {
         let mut waiting = lock(&self.waiting);
-        waiting.wanted = waiting.events.len() >= UNREAD_MAX;
+        waiting.wanted = !waiting.is_below(1);
         !waiting.wanted
     }
 
@@ -108,8 +159,7 @@ impl Queue {
             let mut waiting = lock(&self.waiting);
             let full = waiting.answers > ANSWERS_MAX;
             if full {
-                waiting.events.clear();
-                waiting.answers = 0;
+                waiting.clear();
             }
             full
         };
@@ -124,12 +174,9 @@ impl Queue {
             if waiting.gone || waiting.ended {
                 return;
             }
-            if weight == Weight::Answer {
-                waiting.answers += events.len();
+            for event in events {
+                waiting.push(event, weight);
             }
-            waiting
-                .events
-                .extend(events.into_iter().map(|event| (event, weight)));
         }
         self.arrived.notify_one();
     }
@@ -161,11 +208,8 @@ impl Outbox {
         loop {
             {
                 let mut waiting = lock(&self.queue.waiting);
-                if let Some((event, weight)) = waiting.events.pop_front() {
-                    if weight == Weight::Answer {
-                        waiting.answers -= 1;
-                    }
-                    if waiting.wanted && waiting.events.len() <= UNREAD_MAX / 2 {
+                if let Some(event) = waiting.pop() {
+                    if waiting.wanted && waiting.is_below(2) {
                         waiting.wanted = false;
                         self.queue.signal.notify.notify_one();
                     }
@@ -184,7 +228,7 @@ impl Drop for Outbox {
     fn drop(&mut self) {
         let mut waiting = lock(&self.queue.waiting);
         waiting.gone = true;
-        waiting.events.clear();
+        waiting.clear();
         drop(waiting);
         lock(&self.queue.signal.gone).push(self.queue.session);
         self.queue.signal.notify.notify_one();
@@ -198,6 +242,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use watchfire_model::{Document, DocumentPath, Fields, Timestamp, Value};
+
     use super::*;
 
     #[tokio::test]
@@ -211,7 +257,7 @@ mod tests {
                 .collect(),
         );
         assert!(!queue.has_room());
-        for _ in 0..5_000 - UNREAD_MAX / 2 {
+        for _ in 0..=5_000 - UNREAD_MAX / 2 {
             outbox.next().await.unwrap().unwrap();
         }
         signal.called().await;
@@ -219,6 +265,37 @@ mod tests {
         drop(outbox);
         assert_eq!(signal.take_gone(), [SessionId(1)]);
         assert!(queue.is_over());
+    }
+
+    #[tokio::test]
+    async fn large_documents_take_the_room_of_many() {
+        let signal = Arc::new(Signal::default());
+        let (queue, mut outbox) = Queue::new(SessionId(1), Arc::clone(&signal));
+        let time = Timestamp::from_micros(1).unwrap();
+        let document = Arc::new(Document {
+            path: DocumentPath::parse("c/a").unwrap(),
+            create_time: time,
+            update_time: time,
+            fields: Fields::from([("a".to_owned(), Value::Bytes(vec![0; 1_000_000]))]),
+        });
+        let mut told = 0;
+        while queue.has_room() {
+            queue.tell(vec![WatchEvent::Changed {
+                document: Arc::clone(&document),
+                targets: vec![1],
+                removed_targets: Vec::new(),
+            }]);
+            told += 1;
+        }
+        assert_eq!(told, UNREAD_SIZE_MAX / 1_000_000 + 1);
+        while !queue.has_room() {
+            outbox.next().await.unwrap().unwrap();
+        }
+        for _ in 0..told {
+            let read = tokio::time::timeout(std::time::Duration::ZERO, outbox.next());
+            drop(read.await);
+        }
+        assert_eq!(lock(&queue.waiting).size, 0);
     }
 
     #[tokio::test]

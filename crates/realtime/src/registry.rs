@@ -20,6 +20,7 @@ use watchfire_engine::{CommitEntry, Version};
 use watchfire_model::window::Outcome;
 use watchfire_model::{Change, Document, DocumentPath};
 
+use crate::job::Job;
 use crate::matcher::Matcher;
 use crate::result::{Filled, ResultSet, Results, Shown};
 use crate::target::{Interest, SessionId, SharedId};
@@ -41,6 +42,8 @@ struct Filling {
     /// The documents of `held`. A document that has left is followed on, so that it is told as it is.
     followed: HashSet<DocumentPath>,
     arrived: Option<Filled>,
+    /// What reads the result; ends with the filling.
+    job: Option<Job>,
 }
 
 #[derive(Debug)]
@@ -253,6 +256,18 @@ impl Registry {
         None
     }
 
+    /// Names the job that brings the answer with this generation. It ends when the answer is not awaited.
+    pub fn read_by(&mut self, id: SharedId, generation: u64, job: Job) {
+        if let Some(filling) = self
+            .targets
+            .get_mut(&id)
+            .and_then(|shared| shared.filling.as_mut())
+            .filter(|filling| filling.generation == generation)
+        {
+            filling.job = Some(job);
+        }
+    }
+
     /// Whether an answer with this generation is still awaited.
     pub fn awaits(&self, id: SharedId, generation: u64) -> bool {
         self.targets
@@ -369,6 +384,7 @@ impl Registry {
             held,
             followed,
             arrived: None,
+            job: None,
         });
         Some(Reading {
             shared: id,

@@ -148,6 +148,8 @@ pub async fn replay(
             return Ok(None);
         }
         at = complete_to;
+        // Reading may run on this thread, and an hour of changes is long.
+        tokio::task::yield_now().await;
     }
     let mut shown = Shown {
         as_of: to,

@@ -33,6 +33,7 @@ use watchfire_engine::Version;
 use watchfire_model::watch::{Cause, WatchEvent};
 use watchfire_model::{Document, DocumentPath, Invalid};
 
+use crate::job::Job;
 use crate::result::{Results, Shown};
 use crate::resume;
 use crate::target::{self, SharedId};
@@ -72,6 +73,8 @@ enum Stage {
     Replaying {
         kept: Vec<Arc<Shown>>,
         documents: usize,
+        /// What reads the changelog; ends with the stage.
+        job: Option<Job>,
     },
     Replayed,
     Current,
@@ -257,12 +260,23 @@ impl Session {
             watched.stage = Stage::Replaying {
                 kept: Vec::new(),
                 documents: 0,
+                job: None,
             };
             return replay_from;
         }
         watched.stage = Stage::Ready { reset };
         self.dirty = true;
         None
+    }
+
+    /// Names the job that brings the replay. It ends when the replay is not awaited any more.
+    pub fn replayed_by(&mut self, target_id: i32, watch: u64, work: Job) {
+        if let Some(watched) = self.targets.get_mut(&target_id)
+            && watched.watch.watch == watch
+            && let Stage::Replaying { job, .. } = &mut watched.stage
+        {
+            *job = Some(work);
+        }
     }
 
     /// The replay that was asked for; `None` when the changelog could not tell.
@@ -322,7 +336,11 @@ impl Session {
             // Not told yet: the whole result will have it.
             Stage::Filling { .. } => {}
             Stage::Ready { .. } => self.dirty = true,
-            Stage::Replaying { kept, documents } => {
+            Stage::Replaying {
+                kept,
+                documents,
+                job: _,
+            } => {
                 *documents += shown.len();
                 kept.push(Arc::clone(shown));
                 if *documents > PENDING_DOCUMENTS_MAX {

@@ -11,10 +11,13 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use proptest::prelude::*;
 use watchfire_engine::{Engine, Start};
 use watchfire_model::watch::{Cause, Target, WatchEvent};
@@ -23,8 +26,10 @@ use watchfire_model::{
     Fields, Filter, Operation, Order, Parent, Precondition, Query, QueryParts, Selector, Timestamp,
     Value, Write,
 };
+use watchfire_realtime::dispatcher::JOBS_MAX;
 use watchfire_realtime::{AddTarget, Hub, Outbox, Resume, SessionError, SessionHandle, StreamEnd};
 use watchfire_storage::memory::MemoryStore;
+use watchfire_storage::{Applied, Batch, Page, Range, Snapshot, Store, Version};
 
 /// Moves by itself a little with each look, so that versions differ.
 struct Ticking(AtomicI64);
@@ -746,6 +751,134 @@ async fn a_closed_engine_ends_streams_with_a_retryable_status() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// A store whose pages never come while it is stuck.
+struct Sticky {
+    inner: Arc<MemoryStore>,
+    stuck: Arc<AtomicBool>,
+}
+
+struct StickySnapshot {
+    inner: Arc<dyn Snapshot>,
+    stuck: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Store for Sticky {
+    async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, watchfire_storage::Error> {
+        Ok(Arc::new(StickySnapshot {
+            inner: self.inner.snapshot().await?,
+            stuck: Arc::clone(&self.stuck),
+        }))
+    }
+    async fn apply(
+        &self,
+        expected_head: Version,
+        batch: Batch,
+    ) -> Result<Applied, watchfire_storage::Error> {
+        self.inner.apply(expected_head, batch).await
+    }
+    async fn checkpoint(&self, directory: &Path) -> Result<(), watchfire_storage::Error> {
+        self.inner.checkpoint(directory).await
+    }
+    async fn close(&self) -> Result<(), watchfire_storage::Error> {
+        self.inner.close().await
+    }
+}
+
+#[async_trait]
+impl Snapshot for StickySnapshot {
+    fn version(&self) -> Version {
+        self.inner.version()
+    }
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, watchfire_storage::Error> {
+        self.inner.get(key).await
+    }
+    async fn get_many(
+        &self,
+        keys: &[Bytes],
+    ) -> Result<Vec<Option<Bytes>>, watchfire_storage::Error> {
+        self.inner.get_many(keys).await
+    }
+    async fn page(
+        &self,
+        range: &Range,
+        direction: watchfire_storage::Direction,
+        limit: usize,
+    ) -> Result<Page, watchfire_storage::Error> {
+        if self.stuck.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        self.inner.page(range, direction, limit).await
+    }
+}
+
+#[tokio::test]
+async fn reading_for_those_who_have_gone_holds_up_nobody() {
+    let stuck = Arc::new(AtomicBool::new(false));
+    let store = Sticky {
+        inner: MemoryStore::new(),
+        stuck: Arc::clone(&stuck),
+    };
+    let clock = Arc::new(Ticking(AtomicI64::new(1_700_000_000_000_000)));
+    let engine = Engine::open(database(), Arc::new(store), clock)
+        .await
+        .unwrap();
+    let hub = Hub::start_with(engine.clone(), HEARTBEAT);
+    stuck.store(true, Ordering::Relaxed);
+    let (impatient, outbox) = hub.connect();
+    let (other, _other_outbox) = hub.connect();
+    for target_id in 1..=JOBS_MAX as i32 {
+        let collection = target(collection(&format!("c{target_id}")));
+        if target_id % 2 == 0 {
+            impatient.add(add(target_id, collection)).await.unwrap();
+        } else {
+            other.add(add(target_id, collection)).await.unwrap();
+        }
+    }
+    // Let them begin.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    stuck.store(false, Ordering::Relaxed);
+    for target_id in (1..=JOBS_MAX as i32).step_by(2) {
+        other.remove(target_id).await;
+    }
+    drop((impatient, outbox));
+    let (handle, mut outbox) = hub.connect();
+    handle.add(add(1, target(collection("d")))).await.unwrap();
+    let mut reader = Reader::default();
+    while !reader.take(next(&mut outbox).await) {}
+    assert!(reader.targets.get(&1).unwrap().current);
+}
+
+#[tokio::test]
+async fn a_token_of_a_database_that_was_lost_is_answered_by_a_reset() {
+    let lost = engine().await;
+    commit(&lost, vec![set("c/a", 1)]).await;
+    let hub = Hub::start(lost);
+    let (handle, mut outbox) = hub.connect();
+    handle.add(add(1, target(collection("c")))).await.unwrap();
+    let mut reader = Reader::default();
+    while !reader.take(next(&mut outbox).await) {}
+    let token = reader.targets.get(&1).unwrap().token.clone();
+
+    let later = Arc::new(Ticking(AtomicI64::new(1_800_000_000_000_000)));
+    let new = Engine::open(database(), MemoryStore::new(), later)
+        .await
+        .unwrap();
+    let hub = Hub::start(new);
+    let (handle, mut outbox) = hub.connect();
+    handle
+        .add(AddTarget {
+            resume: Resume::Token(token),
+            ..add(1, target(collection("c")))
+        })
+        .await
+        .unwrap();
+    while !reader.take(next(&mut outbox).await) {}
+    assert!(reader.targets.get(&1).unwrap().documents.is_empty());
 }
 
 /// Writers and listeners at full speed on several threads: limited queries break and are read again all the
