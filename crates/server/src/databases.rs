@@ -61,7 +61,13 @@ impl Databases {
             Ok(database) => Ok(database.clone()),
             Err(error) => {
                 let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-                if slots.get(name).is_some_and(|slot| !slot.initialized()) {
+                // Who waits on the slot opens the database next, and must find later callers in the same
+                // one: two slots would be two engines on one store. Slots are handed out under the lock,
+                // so that two holders are the map and this call.
+                if slots.get(name).is_some_and(|kept| Arc::ptr_eq(kept, &slot))
+                    && !slot.initialized()
+                    && Arc::strong_count(&slot) == 2
+                {
                     slots.remove(name);
                 }
                 Err(error)
@@ -116,9 +122,11 @@ impl Databases {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use futures::future::join_all;
+    use futures::future::{join, join_all};
+    use futures::poll;
     use watchfire_model::Timestamp;
     use watchfire_storage::memory::MemoryStore;
 
@@ -170,6 +178,22 @@ mod tests {
         assert!(databases.get(&name("(default)")).await.is_err());
         assert!(databases.slots.lock().unwrap().is_empty());
         assert!(databases.get(&name("(default)")).await.is_ok());
+        assert_eq!(openings.load(Ordering::Relaxed), 2);
+        databases.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn after_a_failure_those_who_wait_and_those_who_come_get_the_same_database() {
+        let (databases, openings) = databases(1);
+        let name = name("(default)");
+        let mut first = pin!(databases.get(&name));
+        let mut waits = pin!(databases.get(&name));
+        assert!(poll!(first.as_mut()).is_pending());
+        assert!(poll!(waits.as_mut()).is_pending());
+        assert!(first.await.is_err());
+        assert!(poll!(waits.as_mut()).is_pending());
+        let (waited, came) = join(waits, databases.get(&name)).await;
+        assert!(Arc::ptr_eq(&waited.unwrap(), &came.unwrap()));
         assert_eq!(openings.load(Ordering::Relaxed), 2);
         databases.close().await.unwrap();
     }
