@@ -10,7 +10,7 @@ use bytes::Bytes;
 use watchfire_model::apply::{Refused, apply};
 use watchfire_model::document::too_large;
 use watchfire_model::{
-    Change, Clock, DatabaseName, Document, DocumentName, DocumentPath, Fields, Operation,
+    Change, Clock, DatabaseName, Document, DocumentName, DocumentPath, Fields, Invalid, Operation,
     Timestamp, Write, WriteOutcome,
 };
 use watchfire_storage::{Batch, Version};
@@ -36,13 +36,17 @@ pub struct Receipt {
     pub outcomes: Vec<WriteOutcome>,
 }
 
+/// How many bytes of documents the writes of one commit may copy, each the document that it writes. Past it the
+/// commit is refused with `Invalid`: thousands of writes to one large document would hold up everybody.
+pub const COPIED_BYTES_MAX: usize = 512 << 20;
+
 /// What happened since a transaction's view.
 #[derive(Clone, Debug)]
 pub enum Missed {
-    /// Every commit between the view and the head.
+    /// Every commit between the view and the head that is not known to leave its reads alone.
     Entries(Vec<Arc<CommitEntry>>),
-    /// The changelog no longer reaches back that far.
-    TooOld,
+    /// Something that it read was changed, or the changelog no longer reaches back that far.
+    Lost,
 }
 
 /// A group that is being formed.
@@ -195,6 +199,7 @@ impl<'a> Group<'a> {
         let mut touched: Vec<Touched> = Vec::new();
         let mut positions: HashMap<&DocumentPath, usize> = HashMap::new();
         let mut outcomes = Vec::with_capacity(writes.len());
+        let mut copied = 0_usize;
         for (number, write) in writes.iter().enumerate() {
             let position = *positions.entry(&write.path).or_insert(touched.len());
             if position == touched.len() {
@@ -213,6 +218,10 @@ impl<'a> Group<'a> {
             let document = touched
                 .get_mut(position)
                 .expect("the position was just found or made");
+            copied = copied.saturating_add(document.current().map_or(0, Document::size));
+            if copied > COPIED_BYTES_MAX {
+                return Err(too_big());
+            }
             let applied = apply(write, document.current(), commit_time)
                 .map_err(|refused| self.refusal(refused, &write.path))?;
             let update_time = match write.operation {
@@ -300,6 +309,13 @@ fn identical(a: &Fields, b: &Fields) -> bool {
         && a.iter()
             .zip(b)
             .all(|((a_name, a), (b_name, b))| a_name == b_name && a.identical(b))
+}
+
+/// The refusal of a commit that touches more than is held in memory at once.
+pub fn too_big() -> Error {
+    Error::Invalid(Invalid::new(
+        "Transaction too big. Decrease transaction size.",
+    ))
 }
 
 fn restore_update_times(

@@ -10,7 +10,7 @@
 //! written is then found out by reading the head again before the next group. A store that can take no more
 //! writes makes the database read-only until it is opened anew.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ use watchfire_storage::{Applied, Batch, Snapshot, Store, Version};
 use crate::changelog::reader::{Stored, read_entries};
 use crate::changelog::tail::{RING_ENTRIES_MAX, Tail};
 use crate::changelog::trim;
-use crate::commit::group::{Formed, Group, Missed, Receipt};
+use crate::commit::conflict::conflicts;
+use crate::commit::group::{Formed, Group, Missed, Receipt, too_big};
 use crate::commit::latest::Latest;
 use crate::error::Error;
 use crate::transaction::Transaction;
@@ -40,6 +41,11 @@ pub const QUEUE_KIB_MAX: usize = 256 << 10;
 pub const GROUP_COMMITS_MAX: usize = 1024;
 /// A group takes no further commit once its writes have this many bytes.
 pub const GROUP_BYTES_MAX: usize = 16 << 20;
+/// How many bytes the documents that a group names may have, as they were. Commits that do not fit go into the next
+/// group; one that does not fit alone is refused with `Invalid`.
+pub const LOADED_BYTES_MAX: usize = 64 << 20;
+/// How many documents are read at once, so that `LOADED_BYTES_MAX` is not passed by much.
+const LOAD_DOCUMENTS: usize = 32;
 /// How often a group is formed again because the head moved; then its commits are answered `Unavailable`.
 pub const HEAD_MOVED_RETRIES_MAX: usize = 16;
 /// How often the changelog is trimmed, by the database's clock and at the latest by the committer's own timer.
@@ -188,20 +194,24 @@ impl Committer {
         }
     }
 
-    /// Commits a group and answers every one of its callers.
-    async fn commit(&mut self, requests: Vec<Request>) {
-        let answers = match self.try_commit(&requests).await {
-            Ok(answers) => answers,
-            Err(error) => vec![Err(error); requests.len()],
-        };
-        for (request, answer) in requests.into_iter().zip(answers) {
-            drop(request.permit);
-            // The caller may have gone away; the commit is what it is.
-            let _ = request.reply.send(answer);
+    /// Commits the requests, in as few groups as the bounds allow, and answers every one of their callers.
+    async fn commit(&mut self, mut requests: Vec<Request>) {
+        while !requests.is_empty() {
+            let answers = match self.try_commit(&requests).await {
+                Ok(answers) => answers,
+                Err(error) => vec![Err(error); requests.len()],
+            };
+            let rest = requests.split_off(answers.len().min(requests.len()));
+            for (request, answer) in requests.into_iter().zip(answers) {
+                drop(request.permit);
+                // The caller may have gone away; the commit is what it is.
+                let _ = request.reply.send(answer);
+            }
+            requests = rest;
         }
     }
 
-    /// One answer for each request, or the error that all of them share.
+    /// One answer for each of the first requests, for at least one; or the error that all of them share.
     async fn try_commit(
         &mut self,
         requests: &[Request],
@@ -211,13 +221,20 @@ impl Committer {
         }
         for _ in 0..=HEAD_MOVED_RETRIES_MAX {
             let documents = self.load(requests).await?;
+            let loaded = |request: &&Request| {
+                let mut writes = request.writes.iter();
+                writes.all(|write| documents.contains_key(&write.path))
+            };
+            let count = requests.iter().take_while(loaded).count();
+            if count == 0 {
+                return Ok(vec![Err(too_big())]);
+            }
+            let requests = requests.get(..count).unwrap_or(requests);
             let head = self.tail.version();
             let mut missed = Vec::with_capacity(requests.len());
             for request in requests {
                 missed.push(match &request.transaction {
-                    Some(transaction) => {
-                        self.missed(transaction.snapshot().version(), head).await?
-                    }
+                    Some(transaction) => self.missed(transaction, head).await?,
                     None => Missed::Entries(Vec::new()),
                 });
             }
@@ -243,8 +260,9 @@ impl Committer {
         ))
     }
 
-    /// The documents that the requests name, as they are at the head. Reads those that are not remembered, all from
-    /// one snapshot; when that snapshot is newer than the tail, catches up and starts again.
+    /// The documents that the requests name, as they are at the head, until they have more than
+    /// `LOADED_BYTES_MAX`. Reads those that are not remembered, all from one snapshot; when that snapshot is newer
+    /// than the tail, catches up and starts again.
     async fn load(
         &mut self,
         requests: &[Request],
@@ -252,15 +270,15 @@ impl Committer {
         for _ in 0..=HEAD_MOVED_RETRIES_MAX {
             let mut documents = HashMap::new();
             let mut unknown: Vec<DocumentPath> = Vec::new();
+            let mut asked = HashSet::new();
             for write in requests.iter().flat_map(|request| &request.writes) {
-                if documents.contains_key(&write.path) {
+                if !asked.insert(&write.path) {
                     continue;
                 }
-                let known = self.latest.get(&write.path);
-                if known.is_none() {
-                    unknown.push(write.path.clone());
+                match self.latest.get(&write.path) {
+                    Some(known) => drop(documents.insert(write.path.clone(), known)),
+                    None => unknown.push(write.path.clone()),
                 }
-                documents.insert(write.path.clone(), known.flatten());
             }
             if unknown.is_empty() {
                 return Ok(documents);
@@ -270,8 +288,19 @@ impl Committer {
                 self.catch_up_to(snapshot.as_ref()).await?;
                 continue;
             }
-            let read = read_documents(snapshot.as_ref(), &unknown).await?;
-            documents.extend(unknown.into_iter().zip(read));
+            let mut bytes = 0;
+            for paths in unknown.chunks(LOAD_DOCUMENTS) {
+                let read = read_documents(snapshot.as_ref(), paths).await?;
+                bytes += read
+                    .iter()
+                    .flatten()
+                    .map(|document| document.size())
+                    .sum::<usize>();
+                if bytes > LOADED_BYTES_MAX {
+                    break;
+                }
+                documents.extend(paths.iter().cloned().zip(read));
+            }
             return Ok(documents);
         }
         Err(Error::Unavailable(
@@ -279,14 +308,14 @@ impl Committer {
         ))
     }
 
-    /// Every commit after `view`, up to `head`: from the ring, else from the store.
-    async fn missed(&self, view: Version, head: Version) -> Result<Missed, Error> {
-        if let Some((entries, _)) = self.tail.since(view, usize::MAX) {
+    /// Every commit after the transaction's view, up to `head`, as far as it is in the ring. What is only in the
+    /// store, which may be far more than fits in memory, is checked here and not kept.
+    async fn missed(&self, transaction: &Transaction, head: Version) -> Result<Missed, Error> {
+        let mut after = transaction.snapshot().version();
+        if let Some((entries, _)) = self.tail.since(after, usize::MAX) {
             return Ok(Missed::Entries(entries));
         }
         let snapshot = self.store.snapshot().await?;
-        let mut missed = Vec::new();
-        let mut after = view;
         while after < head {
             match read_entries(snapshot.as_ref(), after, RING_ENTRIES_MAX).await? {
                 // A version that the snapshot does not have yet would be a head that was never stored.
@@ -295,13 +324,17 @@ impl Committer {
                     entries,
                     complete_to,
                 } => {
-                    missed.extend(entries.into_iter().map(|published| published.entry));
+                    let reads = transaction.reads();
+                    let mut entries = entries.iter().map(|published| &published.entry);
+                    if entries.any(|entry| conflicts(&reads, &entry.changes)) {
+                        return Ok(Missed::Lost);
+                    }
                     after = complete_to;
                 }
-                Stored::TooOld => return Ok(Missed::TooOld),
+                Stored::TooOld => return Ok(Missed::Lost),
             }
         }
-        Ok(Missed::Entries(missed))
+        Ok(Missed::Entries(Vec::new()))
     }
 
     /// Stores the group and publishes it.

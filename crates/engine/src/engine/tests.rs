@@ -14,7 +14,8 @@ use super::*;
 use crate::changelog::entry::CommitEntry;
 use crate::changelog::tail::RING_BYTES_MAX;
 use crate::changelog::trim::{KEPT_MICROS, PIECE_ENTRIES_MAX};
-use crate::commit::TRIM_INTERVAL;
+use crate::commit::group::COPIED_BYTES_MAX;
+use crate::commit::{LOADED_BYTES_MAX, TRIM_INTERVAL};
 use crate::keyspace::Keyspace;
 use crate::transaction::{ConcurrencyMode, OPEN_TRANSACTIONS_MAX, RECORDED_QUERIES_MAX};
 
@@ -900,6 +901,87 @@ async fn a_poisoned_store_makes_the_database_read_only() {
     }
     assert_eq!(n(&engine, "c/a").await, Some(1));
     assert_eq!(engine.settled_version().await, *engine.tail().borrow());
+}
+
+#[tokio::test]
+async fn documents_of_one_commit_and_of_one_group_are_bounded() {
+    let (engine, store, clock) = fresh_faulty().await;
+    let large = |at: &str| {
+        write(
+            at,
+            WriteOperation::Set(Fields::from([(
+                "a".to_owned(),
+                Value::Bytes(vec![0; 1_000_000]),
+            )])),
+        )
+    };
+    let names: Vec<String> = (0..LOADED_BYTES_MAX / 1_000_000 + 4)
+        .map(|n| format!("c/{n}"))
+        .collect();
+    for name in &names {
+        commit(&engine, vec![large(name)]).await.unwrap();
+    }
+    drop(engine);
+    let engine = Engine::open(database(), store.clone(), clock)
+        .await
+        .unwrap();
+    let all = names.iter().map(|name| delete(name)).collect();
+    assert_eq!(
+        commit(&engine, all).await.unwrap_err().to_string(),
+        "Transaction too big. Decrease transaction size."
+    );
+    let first = names.iter().take(40).map(|name| delete(name)).collect();
+    commit(&engine, first).await.unwrap();
+    for name in &names {
+        commit(&engine, vec![large(name)]).await.unwrap();
+    }
+
+    // Held back, all of them wait for one group; it takes as many as fit, and the next one the others.
+    store.hold();
+    let held = tokio::spawn({
+        let engine = engine.clone();
+        async move { commit(&engine, vec![set("d/first", 1)]).await }
+    });
+    store.held(1).await;
+    let tasks: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let (engine, name) = (engine.clone(), name.clone());
+            tokio::spawn(async move { commit(&engine, vec![delete(&name)]).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    store.release().await;
+    held.await.unwrap().unwrap();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    for name in &names {
+        assert!(read(&engine, name).await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_writes_to_one_large_document_are_refused() {
+    let (engine, _, _) = fresh().await;
+    let fields = Fields::from([("a".to_owned(), Value::Bytes(vec![0; 1_000_000]))]);
+    commit(&engine, vec![write("c/a", WriteOperation::Set(fields))])
+        .await
+        .unwrap();
+    let touch = |_| {
+        write(
+            "c/a",
+            WriteOperation::Patch {
+                fields: Fields::new(),
+                mask: Default::default(),
+            },
+        )
+    };
+    let writes = (0..COPIED_BYTES_MAX / 1_000_000 + 1).map(touch).collect();
+    assert_eq!(
+        commit(&engine, writes).await.unwrap_err().to_string(),
+        "Transaction too big. Decrease transaction size."
+    );
 }
 
 #[tokio::test]
