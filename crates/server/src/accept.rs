@@ -1,7 +1,8 @@
 //! Connections: taking them, bounding them, and dropping those that say nothing.
 //!
-//! A connection costs a socket and a small task until its first byte; one that has not sent a byte
-//! within `FIRST_BYTE_MAX` is dropped. Afterwards the keep-alive of HTTP/2 finds out who is gone.
+//! A connection costs a socket and a small task until it speaks; one that has not sent what every client
+//! of HTTP/2 begins with within `OPENING_MAX` is dropped. Afterwards the keep-alive of HTTP/2 finds out
+//! who is gone.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,8 +18,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// How long a connection may stay before its first byte.
-pub const FIRST_BYTE_MAX: Duration = Duration::from_secs(30);
+/// How long a connection may stay before it has sent `OPENING_LEN` bytes.
+pub const OPENING_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes that every HTTP/2 client sends before it waits for anything: the preface, and the head of its
+/// first frame. A caller of HTTP/1 that asks less than that is answered, and may then stay as long.
+const OPENING_LEN: usize = 24 + 9;
 
 /// Connections open at the same time, when the system allows as many files. Further ones wait in the
 /// system's queue until one closes.
@@ -102,11 +107,12 @@ pub fn connections(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection keeps delaying small packets");
         }
-        let silence = Some(Box::pin(tokio::time::sleep(FIRST_BYTE_MAX)));
+        let silence = Some(Box::pin(tokio::time::sleep(OPENING_MAX)));
         Some((
             Ok(Connection {
                 stream,
                 silence,
+                heard: 0,
                 _permit: permit,
             }),
             (listener, permits),
@@ -118,8 +124,10 @@ pub fn connections(
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    /// Runs until the first byte; absent afterwards.
+    /// Runs until `OPENING_LEN` bytes have come; absent afterwards.
     silence: Option<Pin<Box<Sleep>>>,
+    /// Bytes that have come while `silence` runs.
+    heard: usize,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -137,9 +145,15 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let filled = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Ready(read) => {
-                self.silence = None;
+                if self.silence.is_some() {
+                    self.heard += buffer.filled().len() - filled;
+                    if self.heard >= OPENING_LEN {
+                        self.silence = None;
+                    }
+                }
                 Poll::Ready(read)
             }
             Poll::Pending => match self
@@ -149,7 +163,7 @@ impl AsyncRead for Connection {
             {
                 Some(Poll::Ready(())) => Poll::Ready(Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    "the connection said nothing",
+                    "the connection said nothing, or too little to begin with",
                 ))),
                 Some(Poll::Pending) | None => Poll::Pending,
             },
@@ -195,19 +209,22 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn silence_ends_a_connection_and_a_byte_saves_it() {
+    async fn silence_ends_a_connection_and_an_opening_saves_it() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let mut connections = Box::pin(connections(listener, 2));
-        let _silent = TcpStream::connect(address).await.unwrap();
-        let mut first = connections.next().await.unwrap().unwrap();
-        let error = first.read_u8().await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        for said in [b"".as_slice(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            let mut silent = TcpStream::connect(address).await.unwrap();
+            let mut first = connections.next().await.unwrap().unwrap();
+            silent.write_all(said).await.unwrap();
+            let error = first.read_to_end(&mut Vec::new()).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        }
 
         let mut talker = TcpStream::connect(address).await.unwrap();
         let mut second = connections.next().await.unwrap().unwrap();
-        talker.write_all(b"x").await.unwrap();
-        assert_eq!(second.read_u8().await.unwrap(), b'x');
+        talker.write_all(&[b'x'; OPENING_LEN]).await.unwrap();
+        second.read_exact(&mut [0; OPENING_LEN]).await.unwrap();
         assert!(second.silence.is_none());
     }
 

@@ -21,11 +21,13 @@ use crate::error::Error;
 use crate::front::grpc;
 use crate::front::grpc_message::GrpcMessageLayer;
 
-/// How long calls in flight may take after the order to stop.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long calls in flight may take after the order to stop. One connection that never finishes its
+/// request uses all of it, so that it and `CLOSE_MAX` must end before those who run servers lose patience
+/// and kill: 10 s in the most common container runtimes.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// How long closing databases and their store may take after that.
-const CLOSE_MAX: Duration = Duration::from_secs(10);
+const CLOSE_MAX: Duration = Duration::from_secs(4);
 
 /// How often a silent HTTP/2 connection is asked whether it is alive, and how long it may take to answer.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
