@@ -11,8 +11,11 @@ pub const DOCUMENT_BYTES_MAX: usize = 1_048_576;
 /// Length of one string or bytes value: 1 MiB less 89 bytes.
 pub const VALUE_BYTES_MAX: usize = 1_048_576 - 89;
 
-/// Length in bytes of a document's name: 6 KiB.
+/// Length in bytes of a document's name inside its database: 6 KiB.
 pub const NAME_BYTES_MAX: usize = 6 * 1024;
+
+/// Length in bytes of a project id or a database id; real ones are far shorter.
+pub const DATABASE_ID_BYTES_MAX: usize = 500;
 
 /// Length in bytes of a collection id or a document id.
 pub const ID_BYTES_MAX: usize = 1_500;

@@ -8,10 +8,13 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::invalid::Invalid;
-use crate::limits::{COLLECTION_DEPTH_MAX, ID_BYTES_MAX, NAME_BYTES_MAX};
+use crate::limits::{COLLECTION_DEPTH_MAX, DATABASE_ID_BYTES_MAX, ID_BYTES_MAX, NAME_BYTES_MAX};
 
 /// Bytes that a name costs beyond its ids.
 const NAME_SIZE_BASE: usize = 16;
+
+/// Length in bytes of the longest full name: a path and the database before it, however the latter is escaped.
+const FULL_NAME_BYTES_MAX: usize = NAME_BYTES_MAX + 2 * DATABASE_ID_BYTES_MAX + 64;
 
 /// `projects/{project}/databases/{database}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,16 +24,16 @@ pub struct DatabaseName {
 }
 
 impl DatabaseName {
-    /// From the two ids: not empty, no `/`, not `.` or `..`, at most 1500 bytes.
+    /// From the two ids: not empty, no `/`, not `.` or `..`, at most 500 bytes.
     pub fn new(project: &str, database: &str) -> Result<Self, Invalid> {
         for (what, id) in [("Project", project), ("Database", database)] {
             let reason = match id {
                 "" => Some("it is empty"),
                 "." | ".." => Some("it is reserved"),
                 _ if id.contains('/') => Some("it contains \"/\""),
-                _ if id.len() > ID_BYTES_MAX => {
+                _ if id.len() > DATABASE_ID_BYTES_MAX => {
                     return Err(Invalid::new(format!(
-                        "{what} id is longer than {ID_BYTES_MAX} bytes."
+                        "{what} id is longer than {DATABASE_ID_BYTES_MAX} bytes."
                     )));
                 }
                 _ => None,
@@ -482,9 +485,10 @@ fn lacks(what: &str, text: &str, expected: &str, index: usize) -> Invalid {
 
 /// Takes `projects/{p}/databases/{d}` off the front; returns the name and the rest.
 fn split_database<'a>(what: &str, text: &'a str) -> Result<(DatabaseName, &'a str), Invalid> {
-    if text.len() > NAME_BYTES_MAX {
+    // Bounds complaints; the path has its own limit, so that every path that exists can be named in full.
+    if text.len() > FULL_NAME_BYTES_MAX {
         return Err(Invalid::new(format!(
-            "{what} is longer than {NAME_BYTES_MAX} bytes."
+            "{what} is longer than {FULL_NAME_BYTES_MAX} bytes."
         )));
     }
     let literal = |rest: &'a str, expected: &str| {

@@ -108,6 +108,20 @@ fn depth_is_bounded_on_every_way_to_a_path() {
 }
 
 #[test]
+fn every_path_can_be_named_in_full() {
+    let id = "x".repeat(1_500);
+    let text = [&format!("{id}/{id}/{id}/{id}/c/"), "y".repeat(138).as_str()].concat();
+    let path = document(&text);
+    assert_eq!(path.as_str().len(), 6_144);
+    let database = DatabaseName::new(&"p".repeat(500), &"d".repeat(500)).unwrap();
+    let name = DocumentName { database, path };
+    assert_eq!(DocumentName::parse(&name.to_string()).unwrap(), name);
+    assert!(DatabaseName::new(&"p".repeat(501), "d").is_err());
+    let endless = format!("projects/p/databases/d/documents/{}", "c/d/".repeat(5_000));
+    assert!(DocumentName::parse(&endless).unwrap_err().to_string().len() < 100);
+}
+
+#[test]
 fn collection_ids_have_their_own_text() {
     let check = |text: &str, expected: &str| {
         assert_eq!(check_collection_id(text).unwrap_err().to_string(), expected);
