@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use watchfire_model::value::fields_memory;
 use watchfire_model::{
-    DocumentPath, Fields, Invalid, Operation, TransformKind, Value, Write, limits,
+    DocumentPath, FieldMask, FieldPath, Invalid, Operation, TransformKind, Value, Write, limits,
 };
 
 use crate::error::Error;
@@ -80,7 +81,8 @@ const WRITE_OVERHEAD: usize = 64;
 
 fn write_len(write: &Write) -> usize {
     let operation = match &write.operation {
-        Operation::Set(fields) | Operation::Patch { fields, .. } => fields_len(fields),
+        Operation::Set(fields) => fields_memory(fields),
+        Operation::Patch { fields, mask } => fields_memory(fields) + mask_memory(mask),
         Operation::Delete | Operation::Verify => 0,
     };
     let transforms: usize = write
@@ -90,18 +92,18 @@ fn write_len(write: &Write) -> usize {
             TransformKind::RequestTime => WRITE_OVERHEAD,
             TransformKind::Increment(value)
             | TransformKind::Maximum(value)
-            | TransformKind::Minimum(value) => WRITE_OVERHEAD + value.size(),
+            | TransformKind::Minimum(value) => WRITE_OVERHEAD + value.memory(),
             TransformKind::AppendMissing(values) | TransformKind::RemoveAll(values) => {
-                WRITE_OVERHEAD + values.iter().map(Value::size).sum::<usize>()
+                WRITE_OVERHEAD + values.iter().map(Value::memory).sum::<usize>()
             }
         })
         .sum();
     WRITE_OVERHEAD + write.path.as_str().len() + operation + transforms
 }
 
-fn fields_len(fields: &Fields) -> usize {
-    fields
-        .iter()
-        .map(|(name, value)| name.len() + value.size())
+fn mask_memory(mask: &FieldMask) -> usize {
+    let segments = mask.paths().iter().flat_map(FieldPath::segments);
+    segments
+        .map(|segment| size_of::<FieldPath>() + size_of::<String>() + segment.len())
         .sum()
 }

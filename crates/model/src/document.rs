@@ -8,7 +8,7 @@ use crate::invalid::Invalid;
 use crate::limits::DOCUMENT_BYTES_MAX;
 use crate::path::{DocumentName, DocumentPath};
 use crate::time::Timestamp;
-use crate::value::{Value, check_field_name, fields_size};
+use crate::value::{Value, check_field_name, fields_memory, fields_size};
 
 /// Bytes that a document costs beyond its name and its fields.
 const DOCUMENT_SIZE_BASE: usize = 32;
@@ -33,6 +33,11 @@ impl Document {
     /// Size in bytes as the service counts it.
     pub fn size(&self) -> usize {
         self.path.size() + fields_size(&self.fields) + DOCUMENT_SIZE_BASE
+    }
+
+    /// About how many bytes of memory the document takes, as `Value::memory` counts it.
+    pub fn memory(&self) -> usize {
+        size_of::<Document>() + self.path.as_str().len() + fields_memory(&self.fields)
     }
 
     /// Refuses names and values that may not be stored. The size is left to `apply`.

@@ -8,7 +8,7 @@ use watchfire_model::{Document, DocumentPath};
 
 /// How many documents are remembered; past it everything is forgotten.
 pub const LATEST_DOCUMENTS_MAX: usize = 4096;
-/// How many bytes they may have together, as documents are counted; past it everything is forgotten.
+/// How many bytes of memory they may take together; past it everything is forgotten.
 pub const LATEST_BYTES_MAX: usize = 16 << 20;
 
 /// Documents as they are at the head; `None` for one that does not exist.
@@ -27,7 +27,7 @@ impl Latest {
     /// Remembers the state at the head.
     pub fn put(&mut self, path: DocumentPath, document: Option<Arc<Document>>) {
         let size = |document: &Option<Arc<Document>>| {
-            document.as_ref().map_or(0, |document| document.size())
+            document.as_ref().map_or(0, |document| document.memory())
         };
         self.bytes += size(&document);
         if let Some(old) = self.documents.insert(path, document) {

@@ -41,11 +41,11 @@ pub const QUEUE_KIB_MAX: usize = 256 << 10;
 pub const GROUP_COMMITS_MAX: usize = 1024;
 /// A group takes no further commit once its writes have this many bytes.
 pub const GROUP_BYTES_MAX: usize = 16 << 20;
-/// How many bytes the documents that a group names may have, as they were. Commits that do not fit go into the next
-/// group; one that does not fit alone is refused with `Invalid`.
+/// How many bytes of memory the documents that a group names may take, as they were. Commits that do not fit go into
+/// the next group; one that does not fit alone is refused with `Invalid`.
 pub const LOADED_BYTES_MAX: usize = 64 << 20;
 /// How many documents are read at once, so that `LOADED_BYTES_MAX` is not passed by much.
-const LOAD_DOCUMENTS: usize = 32;
+const LOAD_DOCUMENTS: usize = 16;
 /// How often a group is formed again because the head moved; then its commits are answered `Unavailable`.
 pub const HEAD_MOVED_RETRIES_MAX: usize = 16;
 /// How often the changelog is trimmed, by the database's clock and at the latest by the committer's own timer.
@@ -291,15 +291,13 @@ impl Committer {
             let mut bytes = 0;
             for paths in unknown.chunks(LOAD_DOCUMENTS) {
                 let read = read_documents(snapshot.as_ref(), paths).await?;
-                bytes += read
-                    .iter()
-                    .flatten()
-                    .map(|document| document.size())
-                    .sum::<usize>();
-                if bytes > LOADED_BYTES_MAX {
-                    break;
+                for (path, document) in paths.iter().zip(read) {
+                    bytes += document.as_ref().map_or(0, |document| document.memory());
+                    if bytes > LOADED_BYTES_MAX {
+                        return Ok(documents);
+                    }
+                    documents.insert(path.clone(), document);
                 }
-                documents.extend(paths.iter().cloned().zip(read));
             }
             return Ok(documents);
         }

@@ -11,9 +11,6 @@ use watchfire_model::{Document, Query};
 
 use crate::error::Error;
 
-/// What a kept document costs besides its own size.
-const DOCUMENT_OVERHEAD: usize = 256;
-
 /// A run may be longer than what is needed of it by this before it is sorted and cut.
 const RUN_SLACK: usize = 64;
 
@@ -107,5 +104,5 @@ impl<'q> Answer<'q> {
 }
 
 fn cost(document: &Document) -> usize {
-    document.size() + DOCUMENT_OVERHEAD
+    document.memory()
 }

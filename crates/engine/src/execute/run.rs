@@ -11,8 +11,8 @@ use super::scan::Scan;
 use crate::error::Error;
 use crate::plan::{self, Grouping, Plan};
 
-/// Bytes of documents that one query may keep at once, its answer included.
-pub const QUERY_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Bytes of memory that the documents of one query may take at once, its answer included.
+pub const QUERY_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// What a query cost.
 #[derive(Clone, Debug, Default)]
