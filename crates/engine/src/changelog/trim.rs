@@ -5,8 +5,9 @@
 use bytes::Bytes;
 use watchfire_storage::{Direction, Operation, Range, Snapshot, Version};
 
+use crate::changelog::reader::trimmed_to;
 use crate::error::Error;
-use crate::keyspace::{Catalogue, Keyspace, catalogue_key, changelog_key};
+use crate::keyspace::{Catalogue, Keyspace, catalogue_key, changelog_key, changelog_range_after};
 
 /// How long a commit stays in the changelog, in microseconds: one hour. Listeners that were away for longer start anew.
 pub const KEPT_MICROS: u64 = 3_600_000_000;
@@ -25,23 +26,24 @@ pub struct Piece {
 /// The oldest entries that stand more than `KEPT_MICROS` before `now`, at most `PIECE_ENTRIES_MAX` of them.
 pub async fn piece(snapshot: &dyn Snapshot, now: Version) -> Result<Piece, Error> {
     let horizon = Version(now.0.saturating_sub(KEPT_MICROS));
-    let range = Range {
-        start: changelog_key(Version(0)),
-        end: Some(changelog_key(horizon)),
-    };
-    if horizon == Version(0) {
+    // A store may need long to pass over what was deleted, so the scan begins behind it.
+    let trimmed = trimmed_to(snapshot).await?.unwrap_or(Version(0));
+    if horizon <= trimmed {
         return Ok(Piece::default());
     }
+    let range = Range {
+        start: changelog_range_after(trimmed).start,
+        end: Some(changelog_key(horizon)),
+    };
     let page = snapshot
         .page(&range, Direction::Forward, PIECE_ENTRIES_MAX)
         .await?;
     let Some((last, _)) = page.entries.last() else {
         return Ok(Piece::default());
     };
-    let trimmed = last.get(1..).unwrap_or_default();
     let mark = Operation::Put {
         key: catalogue_key(Catalogue::TrimmedTo),
-        value: Bytes::copy_from_slice(trimmed),
+        value: Bytes::copy_from_slice(last.get(1..).unwrap_or_default()),
     };
     debug_assert_eq!(
         last.first(),
