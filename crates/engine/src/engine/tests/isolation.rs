@@ -114,6 +114,9 @@ fn any_steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..40)
 }
 
+/// A transaction with what it has read.
+type Open = (TransactionId, Vec<(Read, String)>);
+
 async fn answer(view: &View, read: &Read) -> String {
     match read {
         Read::Document(at) => format!("{:?}", view.document(&path(at)).await.unwrap()),
@@ -145,7 +148,7 @@ async fn answer(view: &View, read: &Read) -> String {
 
 async fn check(steps: Vec<Step>) {
     let (engine, _, clock) = fresh().await;
-    let mut open: Vec<Option<(TransactionId, Vec<(Read, String)>)>> = vec![None; CLIENTS];
+    let mut open: Vec<Option<Open>> = vec![None; CLIENTS];
     for step in steps {
         clock.advance(1);
         match step {
