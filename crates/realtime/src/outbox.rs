@@ -3,7 +3,7 @@
 //! # The bound
 //!
 //! The dispatcher asks for room before it lets a session speak: while `UNREAD_MAX` events or
-//! `UNREAD_SIZE_MAX` bytes of documents wait, the session merges its changes instead (every event holds
+//! `UNREAD_MEMORY_MAX` bytes of documents wait, the session merges its changes instead (every event holds
 //! its version of a document in memory; merged, only the last one is). What it then says in one go may exceed the bound by one
 //! snapshot's worth (a first result may have many thousand documents; they are shared, not copied).
 //! Answers to requests must go out at once, so they are counted apart: a caller that sends requests and
@@ -20,8 +20,8 @@ use crate::target::SessionId;
 
 /// Unread events past which a session does not speak.
 pub const UNREAD_MAX: usize = 4_096;
-/// Size of the documents in unread events, in bytes, past which a session does not speak.
-pub const UNREAD_SIZE_MAX: usize = 4 << 20;
+/// Memory of the documents in unread events, in bytes, past which a session does not speak.
+pub const UNREAD_MEMORY_MAX: usize = 8 << 20;
 /// Unread answers to requests past which a stream ends with `SlowReader`.
 pub const ANSWERS_MAX: usize = 10_000;
 
@@ -57,7 +57,7 @@ struct Unread {
     event: WatchEvent,
     weight: Weight,
     /// Of the document in it, in bytes.
-    size: usize,
+    memory: usize,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ struct Waiting {
     events: VecDeque<Unread>,
     answers: usize,
     /// Of all documents in `events`, in bytes.
-    size: usize,
+    memory: usize,
     /// The dispatcher was refused room and wants a call.
     wanted: bool,
     /// No more events; the reason is given once, after what waits.
@@ -77,16 +77,16 @@ struct Waiting {
 
 impl Waiting {
     fn push(&mut self, event: WatchEvent, weight: Weight) {
-        let size = match &event {
-            WatchEvent::Changed { document, .. } => document.size(),
+        let memory = match &event {
+            WatchEvent::Changed { document, .. } => document.memory(),
             _ => 0,
         };
-        self.size += size;
+        self.memory += memory;
         self.answers += usize::from(weight == Weight::Answer);
         self.events.push_back(Unread {
             event,
             weight,
-            size,
+            memory,
         });
     }
 
@@ -94,9 +94,9 @@ impl Waiting {
         let Unread {
             event,
             weight,
-            size,
+            memory,
         } = self.events.pop_front()?;
-        self.size -= size;
+        self.memory -= memory;
         self.answers -= usize::from(weight == Weight::Answer);
         Some(event)
     }
@@ -104,12 +104,12 @@ impl Waiting {
     fn clear(&mut self) {
         self.events.clear();
         self.answers = 0;
-        self.size = 0;
+        self.memory = 0;
     }
 
     /// Whether less waits than this part of the bounds.
     fn is_below(&self, part: usize) -> bool {
-        self.events.len() < UNREAD_MAX / part && self.size < UNREAD_SIZE_MAX / part
+        self.events.len() < UNREAD_MAX / part && self.memory < UNREAD_MEMORY_MAX / part
     }
 }
 
@@ -287,7 +287,7 @@ mod tests {
             }]);
             told += 1;
         }
-        assert_eq!(told, UNREAD_SIZE_MAX / 1_000_000 + 1);
+        assert_eq!(told, UNREAD_MEMORY_MAX / 1_000_000 + 1);
         while !queue.has_room() {
             outbox.next().await.unwrap().unwrap();
         }
@@ -295,7 +295,7 @@ mod tests {
             let read = tokio::time::timeout(std::time::Duration::ZERO, outbox.next());
             drop(read.await);
         }
-        assert_eq!(lock(&queue.waiting).size, 0);
+        assert_eq!(lock(&queue.waiting).memory, 0);
     }
 
     #[tokio::test]

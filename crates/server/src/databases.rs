@@ -14,6 +14,7 @@ use watchfire_model::{Clock, DatabaseName};
 use watchfire_realtime::Hub;
 use watchfire_storage::Store;
 
+use crate::answers::Answers;
 use crate::error::Error;
 
 /// Databases open at the same time. One more is refused with `TooManyDatabases`: an open database
@@ -32,6 +33,8 @@ pub struct Database {
     pub name: DatabaseName,
     pub engine: Engine,
     pub hub: Hub,
+    /// Shared by all databases.
+    pub answers: Answers,
 }
 
 type Slot = Arc<OnceCell<Arc<Database>>>;
@@ -40,6 +43,7 @@ type Slot = Arc<OnceCell<Arc<Database>>>;
 pub struct Databases {
     open_store: OpenStore,
     clock: Arc<dyn Clock>,
+    answers: Answers,
     /// Invariant: at most `DATABASES_OPEN_MAX` slots. A slot is made by `get`, filled when opening
     /// succeeds, and taken out again when it fails.
     slots: Mutex<HashMap<DatabaseName, Slot>>,
@@ -50,6 +54,7 @@ impl Databases {
         Self {
             open_store,
             clock,
+            answers: Answers::default(),
             slots: Mutex::new(HashMap::new()),
         }
     }
@@ -116,6 +121,7 @@ impl Databases {
             name: name.clone(),
             engine,
             hub,
+            answers: self.answers.clone(),
         }))
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! `accept` takes connections, `front` turns the protocol's bytes into the words of the model and
 //! back, `service` carries out each operation once for every front, `databases` finds the open
-//! database by its name, and `status` turns every failure into a code and a sentence, in one place.
+//! database by its name, `answers` bounds what callers leave unread, and `status` turns every failure into a code and a sentence, in one place.
 //! `assemble` is the only module that constructs things; nothing is global.
 //!
 //! # What lives here and what does not
@@ -23,6 +23,7 @@
 //! Callers are not authenticated, and there is one front, gRPC without encryption.
 
 pub mod accept;
+pub mod answers;
 pub mod assemble;
 pub mod config;
 pub mod databases;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
 use watchfire_engine::{TransactionId, View};
 use watchfire_model::{
     Aggregation, AggregationOperator, Document, Query, QueryParts, Timestamp, Value,
@@ -20,6 +21,7 @@ pub struct Answer {
     pub skipped: u32,
     pub documents: Vec<Arc<Document>>,
     query: Query,
+    _held: OwnedSemaphorePermit,
 }
 
 impl Answer {
@@ -38,19 +40,24 @@ pub async fn run(
     query: Query,
     consistency: Consistency,
 ) -> Result<Answer, Error> {
+    let turn = database.answers.turn().await;
     let Reading { view, begun } = open(database, consistency).await?;
     let result = async {
         let (documents, _) = view.query(&query).await?;
         let skipped = skipped(&view, &query, documents.is_empty()).await?;
-        Ok::<_, Error>((documents, skipped))
+        let held = database.answers.hold(&documents)?;
+        Ok::<_, Error>((documents, skipped, held))
     };
-    match result.await {
-        Ok((documents, skipped)) => Ok(Answer {
+    let result = result.await;
+    drop(turn);
+    match result {
+        Ok((documents, skipped, held)) => Ok(Answer {
             begun,
             read_time: view.read_time(),
             skipped,
             documents,
             query,
+            _held: held,
         }),
         Err(error) => Err(abandon(database, begun, error)),
     }
@@ -71,6 +78,7 @@ pub async fn aggregate(
     aggregations: Vec<Aggregation>,
     consistency: Consistency,
 ) -> Result<Aggregated, Error> {
+    let _turn = database.answers.turn().await;
     let Reading { view, begun } = open(database, consistency).await?;
     match view.aggregate(&query, aggregations).await {
         Ok(values) => Ok(Aggregated {
