@@ -33,6 +33,10 @@ const CUT_MARK: u8 = 0xFF;
 const COLLECTION_END: &[u8] = b"//";
 const DOCUMENT_LEN_BYTES: usize = 2;
 
+/// What one key counts for in the limits: the service keeps an ascending and a descending entry where here one key
+/// serves both directions, and two for each element of an array.
+const ENTRIES_PER_KEY: usize = 2;
+
 /// What an entry says of its field.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -83,6 +87,7 @@ struct Collector<'a> {
     /// Whom a complaint names; without it there are no limits.
     limited: Option<&'a DocumentPath>,
     entries: BTreeSet<Bytes>,
+    /// Of all entries, as the limit counts them.
     bytes: usize,
 }
 
@@ -126,7 +131,7 @@ impl Collector<'_> {
         key.extend_from_slice(&len.to_be_bytes());
         let key_len = key.len();
         if self.entries.insert(Bytes::from(key)) {
-            self.bytes += key_len;
+            self.bytes += key_len * ENTRIES_PER_KEY;
             self.check_limits(key_len)?;
         }
         Ok(())
@@ -136,7 +141,7 @@ impl Collector<'_> {
         let Some(path) = self.limited else {
             return Ok(());
         };
-        if self.entries.len() > INDEX_ENTRIES_MAX {
+        if self.entries.len() * ENTRIES_PER_KEY > INDEX_ENTRIES_MAX {
             return Err(Invalid::new(format!(
                 "too many index entries for entity /{path}"
             )));
