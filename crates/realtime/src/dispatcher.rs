@@ -11,7 +11,9 @@
 //! Results and replays are read in spawned jobs, a bounded number at a time. A result that was read at
 //! version V is installed when the entries up to V have been processed, with the entries after V applied
 //! to it. A busy query may break each time before it stands; after `ATTEMPTS_MAX` times it is read by
-//! the dispatcher itself, which then stops at that version, so that it stands for certain.
+//! the dispatcher itself, which then stops at that version, so that it stands for certain. A query that
+//! takes longer than `READ_ALONE_MAX` goes back to the jobs: as long as it breaks faster than it can be
+//! read its own streams wait, and no others.
 //!
 //! # What is not done
 //!
@@ -49,6 +51,8 @@ pub const ENTRIES_PER_STEP: usize = 256;
 pub const JOBS_MAX: usize = 16;
 /// Readings of one result that may break before the dispatcher reads it itself.
 pub const ATTEMPTS_MAX: u32 = 3;
+/// How long the dispatcher reads a result itself, and with it how long one target may hold up the others.
+pub const READ_ALONE_MAX: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 enum Command {
@@ -441,8 +445,11 @@ impl Dispatcher {
                 });
                 self.registry.read_by(shared, generation, Job::new(work));
             } else {
-                let filled = result::fill(&engine, &interest).await;
-                next = self.filled(shared, generation, filled);
+                let reading = result::fill(&engine, &interest);
+                next = match tokio::time::timeout(READ_ALONE_MAX, reading).await {
+                    Ok(filled) => self.filled(shared, generation, filled),
+                    Err(_) => self.registry.postpone(shared, generation),
+                };
             }
         }
     }

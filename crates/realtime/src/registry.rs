@@ -256,6 +256,18 @@ impl Registry {
         None
     }
 
+    /// Starts counting attempts anew for a result that is still awaited; answered with what to read.
+    pub fn postpone(&mut self, id: SharedId, generation: u64) -> Option<Reading> {
+        let filling = self
+            .targets
+            .get_mut(&id)?
+            .filling
+            .as_mut()
+            .filter(|filling| filling.generation == generation)?;
+        let (since, held) = (filling.since, std::mem::take(&mut filling.held));
+        self.fill(id, since, 0, held)
+    }
+
     /// Names the job that brings the answer with this generation. It ends when the answer is not awaited.
     pub fn read_by(&mut self, id: SharedId, generation: u64, job: Job) {
         if let Some(filling) = self

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,7 +26,7 @@ use watchfire_model::{
     Fields, Filter, Operation, Order, Parent, Precondition, Query, QueryParts, Selector, Timestamp,
     Value, Write,
 };
-use watchfire_realtime::dispatcher::JOBS_MAX;
+use watchfire_realtime::dispatcher::{JOBS_MAX, READ_ALONE_MAX};
 use watchfire_realtime::{AddTarget, Hub, Outbox, Resume, SessionError, SessionHandle, StreamEnd};
 use watchfire_storage::memory::MemoryStore;
 use watchfire_storage::{Applied, Batch, Page, Range, Snapshot, Store, Version};
@@ -753,23 +753,23 @@ async fn a_closed_engine_ends_streams_with_a_retryable_status() {
     }
 }
 
-/// A store whose pages never come while it is stuck.
-struct Sticky {
+/// A store whose pages take their time.
+struct Slow {
     inner: Arc<MemoryStore>,
-    stuck: Arc<AtomicBool>,
+    page_ms: Arc<AtomicU64>,
 }
 
-struct StickySnapshot {
+struct SlowSnapshot {
     inner: Arc<dyn Snapshot>,
-    stuck: Arc<AtomicBool>,
+    page_ms: Arc<AtomicU64>,
 }
 
 #[async_trait]
-impl Store for Sticky {
+impl Store for Slow {
     async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, watchfire_storage::Error> {
-        Ok(Arc::new(StickySnapshot {
+        Ok(Arc::new(SlowSnapshot {
             inner: self.inner.snapshot().await?,
-            stuck: Arc::clone(&self.stuck),
+            page_ms: Arc::clone(&self.page_ms),
         }))
     }
     async fn apply(
@@ -788,7 +788,7 @@ impl Store for Sticky {
 }
 
 #[async_trait]
-impl Snapshot for StickySnapshot {
+impl Snapshot for SlowSnapshot {
     fn version(&self) -> Version {
         self.inner.version()
     }
@@ -807,26 +807,64 @@ impl Snapshot for StickySnapshot {
         direction: watchfire_storage::Direction,
         limit: usize,
     ) -> Result<Page, watchfire_storage::Error> {
-        if self.stuck.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
+        let page_ms = self.page_ms.load(Ordering::Relaxed);
+        if page_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(page_ms)).await;
         }
         self.inner.page(range, direction, limit).await
     }
 }
 
-#[tokio::test]
-async fn reading_for_those_who_have_gone_holds_up_nobody() {
-    let stuck = Arc::new(AtomicBool::new(false));
-    let store = Sticky {
+async fn slow_engine() -> (Engine, Arc<AtomicU64>) {
+    let page_ms = Arc::new(AtomicU64::new(0));
+    let store = Slow {
         inner: MemoryStore::new(),
-        stuck: Arc::clone(&stuck),
+        page_ms: Arc::clone(&page_ms),
     };
     let clock = Arc::new(Ticking(AtomicI64::new(1_700_000_000_000_000)));
     let engine = Engine::open(database(), Arc::new(store), clock)
         .await
         .unwrap();
+    (engine, page_ms)
+}
+
+/// A limited query that is slow to read and breaks all the time is read again and again, and does not
+/// hold up the listeners of anything else.
+#[tokio::test(start_paused = true)]
+async fn a_slow_query_that_keeps_breaking_holds_up_nobody_else() {
+    let (engine, page_ms) = slow_engine().await;
+    let documents = (10..80).map(|n| set(&format!("c/{n}"), 1)).collect();
+    commit(&engine, documents).await;
+    let hub = Hub::start(engine.clone());
+    let (slow, _slow_outbox) = hub.connect();
+    let (quick, mut outbox) = hub.connect();
+    let limited = QueryParts {
+        limit: Some(1),
+        ..collection("c")
+    };
+    slow.add(add(1, target(limited))).await.unwrap();
+    quick.add(add(1, target(collection("d")))).await.unwrap();
+    let mut reader = Reader::default();
+    while !reader.take(next(&mut outbox).await) {}
+    page_ms.store(10_000, Ordering::Relaxed);
+    for n in 10..79 {
+        let last = commit(&engine, vec![delete(&format!("c/{n}")), set("d/a", n)]).await;
+        let began = tokio::time::Instant::now();
+        until(&mut outbox, &mut reader, last).await;
+        assert!(
+            began.elapsed() <= READ_ALONE_MAX,
+            "{n}: {:?}",
+            began.elapsed()
+        );
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_for_those_who_have_gone_holds_up_nobody() {
+    let (engine, page_ms) = slow_engine().await;
     let hub = Hub::start_with(engine.clone(), HEARTBEAT);
-    stuck.store(true, Ordering::Relaxed);
+    page_ms.store(u64::MAX >> 30, Ordering::Relaxed);
     let (impatient, outbox) = hub.connect();
     let (other, _other_outbox) = hub.connect();
     for target_id in 1..=JOBS_MAX as i32 {
@@ -841,7 +879,7 @@ async fn reading_for_those_who_have_gone_holds_up_nobody() {
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
-    stuck.store(false, Ordering::Relaxed);
+    page_ms.store(0, Ordering::Relaxed);
     for target_id in (1..=JOBS_MAX as i32).step_by(2) {
         other.remove(target_id).await;
     }
