@@ -1,7 +1,7 @@
 //! The `watchfire` command: reads its settings, serves until it is told to stop, and ends with
 //! exit code 0 when it was told to.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -34,15 +34,21 @@ async fn serve() -> anyhow::Result<()> {
     // The signals are taken before the greeting: who has read it may send one.
     let mut signals = Signals::new().context("cannot wait for signals")?;
     let mut server = Server::start(serve).await?;
-    println!("{}", server.greeting());
+    say(&server.greeting());
     tokio::select! {
         () = signals.received() => {}
         ended = server.ended() => ended.context("the server has ended by itself")?,
     }
-    println!("Shutting down: streams end, commits in flight are finished");
+    say("Shutting down: streams end, commits in flight are finished");
     server.stop().await?;
-    println!("Stopped");
+    say("Stopped");
     Ok(())
+}
+
+/// Tells the person or script that has started the server. They may have closed the pipe once they knew
+/// the address, which is no reason to serve or to stop any differently.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 #[cfg(unix)]
