@@ -12,8 +12,7 @@ use crate::prepare;
 pub fn conformance(files: &[String]) -> Result<()> {
     prepare::compilers()?;
     let binary = built()?;
-    install()?;
-    let mut node = Command::new("node");
+    let mut node = Command::new(install()?);
     node.current_dir(root()?.join("conformance"))
         .env("WATCHFIRE_BIN", binary)
         .args(["--test", "--test-concurrency=1", "--test-reporter=spec"]);
@@ -37,8 +36,7 @@ pub fn conformance(files: &[String]) -> Result<()> {
 /// Prints the differences between the built server and the official emulator as a list.
 pub fn differential(arguments: &[String]) -> Result<()> {
     let binary = built()?;
-    install()?;
-    let mut node = Command::new("node");
+    let mut node = Command::new(install()?);
     node.current_dir(root()?.join("conformance"))
         .env("WATCHFIRE_BIN", binary)
         .arg("differential.mjs")
@@ -54,14 +52,14 @@ fn built() -> Result<PathBuf> {
     Ok(target()?.join("debug").join("watchfire"))
 }
 
-/// `npm ci`, unless what is installed is already what the lock file names.
-fn install() -> Result<()> {
-    prepare::node()?;
+/// `npm ci`, unless what is installed is already what the lock file names. Returns the Node to call.
+fn install() -> Result<PathBuf> {
+    let node = prepare::node()?;
     let folder = root()?.join("conformance");
     let stamp = folder.join("node_modules").join(".installed-lock");
     let lock = std::fs::read(folder.join("package-lock.json"))?;
     if std::fs::read(&stamp).is_ok_and(|installed| installed == lock) {
-        return Ok(());
+        return Ok(node);
     }
     println!("xtask: installing the published SDKs with npm ci in conformance/");
     let mut npm = Command::new("npm");
@@ -69,5 +67,5 @@ fn install() -> Result<()> {
         .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
     must(npm, "npm ci")?;
     std::fs::write(stamp, lock)?;
-    Ok(())
+    Ok(node)
 }

