@@ -436,7 +436,12 @@ impl Dispatcher {
             if attempts < ATTEMPTS_MAX {
                 let permits = Arc::clone(&self.job_permits);
                 let work = self.jobs.spawn(async move {
-                    let _permit = permits.acquire_owned().await;
+                    // A few documents by name, which is how clients read one, wait for no query.
+                    let _permit = if interest.is_quick() {
+                        None
+                    } else {
+                        permits.acquire_owned().await.ok()
+                    };
                     Done::Filled {
                         shared,
                         generation,

@@ -4,11 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use watchfire_engine::{Engine, Error, Version};
+use watchfire_engine::{Engine, Error, Version, View};
 use watchfire_model::window::{Delta, Outcome, Window};
 use watchfire_model::{Change, Document, DocumentPath};
 
 use crate::target::{Interest, SharedId};
+
+/// Documents of a documents target that are read in one go.
+pub const DOCUMENTS_PER_READ: usize = 128;
+/// Memory that the documents of a documents target may take when they are read, in bytes; with more, the
+/// target is refused. That of queries is bounded by the engine.
+const DOCUMENTS_MEMORY_MAX: usize = 128 << 20;
 
 /// A result as it was read.
 #[derive(Debug)]
@@ -164,17 +170,32 @@ pub async fn fill(engine: &Engine, interest: &Interest) -> Result<Filled, Error>
         Interest::Documents(paths) => {
             let mut paths: Vec<DocumentPath> = paths.iter().cloned().collect();
             paths.sort();
-            view.documents(&paths)
-                .await?
-                .into_iter()
-                .flatten()
-                .collect()
+            read_documents(&view, &paths).await?
         }
     };
     Ok(Filled {
         version: view.version(),
         documents,
     })
+}
+
+async fn read_documents(view: &View, paths: &[DocumentPath]) -> Result<Vec<Arc<Document>>, Error> {
+    let mut documents = Vec::with_capacity(paths.len());
+    let mut memory = 0_usize;
+    for piece in paths.chunks(DOCUMENTS_PER_READ) {
+        for document in view.documents(piece).await?.into_iter().flatten() {
+            memory += document.memory();
+            documents.push(document);
+        }
+        if memory > DOCUMENTS_MEMORY_MAX {
+            return Err(Error::ResourceExhausted(format!(
+                "the documents of one target take more than {DOCUMENTS_MEMORY_MAX} bytes of memory"
+            )));
+        }
+        // Reading may run on this thread.
+        tokio::task::yield_now().await;
+    }
+    Ok(documents)
 }
 
 fn by_path(documents: Vec<Arc<Document>>) -> BTreeMap<DocumentPath, Arc<Document>> {

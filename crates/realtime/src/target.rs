@@ -10,6 +10,9 @@ use watchfire_model::{Change, Document, DocumentPath, Query, Timestamp};
 /// Documents that one documents target may name.
 pub const DOCUMENTS_PER_TARGET_MAX: usize = 10_000;
 
+/// Documents up to which a documents target is read without waiting for a turn.
+pub const QUICK_DOCUMENTS_MAX: usize = 16;
+
 /// From where a target starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resume {
@@ -79,6 +82,14 @@ impl Interest {
         match self {
             Interest::Query(query) => query.limit().is_some() || query.offset() > 0,
             Interest::Documents(_) => false,
+        }
+    }
+
+    /// Whether reading the result takes one small step.
+    pub fn is_quick(&self) -> bool {
+        match self {
+            Interest::Query(_) => false,
+            Interest::Documents(paths) => paths.len() <= QUICK_DOCUMENTS_MAX,
         }
     }
 

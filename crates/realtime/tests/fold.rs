@@ -861,6 +861,25 @@ async fn a_slow_query_that_keeps_breaking_holds_up_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_document_by_name_waits_for_no_query() {
+    let (engine, page_ms) = slow_engine().await;
+    commit(&engine, vec![set("c/a", 1)]).await;
+    let hub = Hub::start(engine);
+    page_ms.store(u64::MAX >> 30, Ordering::Relaxed);
+    let (queries, _outbox) = hub.connect();
+    for target_id in 1..=2 * JOBS_MAX as i32 {
+        let collection = target(collection(&format!("c{target_id}")));
+        queries.add(add(target_id, collection)).await.unwrap();
+    }
+    let (handle, mut outbox) = hub.connect();
+    let document = Target::Documents(vec![path("c/a")]);
+    handle.add(add(1, document)).await.unwrap();
+    let mut reader = Reader::default();
+    while !reader.take(next(&mut outbox).await) {}
+    assert_eq!(reader.targets.get(&1).unwrap().documents.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn reading_for_those_who_have_gone_holds_up_nobody() {
     let (engine, page_ms) = slow_engine().await;
     let hub = Hub::start_with(engine.clone(), HEARTBEAT);
