@@ -347,7 +347,7 @@ test('web SDK: transaction, batch, getDoc, listeners', async () => {
   await close();
 });
 
-test('SIGTERM ends streams with a retryable status, exit code 0', { skip: false }, async () => {
+test('SIGTERM ends streams with a retryable status, exit code 0', async () => {
   if (process.env.WATCHFIRE_TARGET_HOST) return;
   const own = await Server.start();
   const client = new Raw(own.host);
