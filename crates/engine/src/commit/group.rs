@@ -34,6 +34,8 @@ pub struct Receipt {
     pub commit_time: Timestamp,
     /// One for each write, in order.
     pub outcomes: Vec<WriteOutcome>,
+    /// For each write, in order: its document as the whole commit left it; `None` where it does not exist.
+    pub documents: Vec<Option<Arc<Document>>>,
 }
 
 /// How many bytes of documents the writes of one commit may copy, each the document that it writes. Past it the
@@ -123,11 +125,16 @@ impl<'a> Group<'a> {
         let mut changes = Vec::new();
         let mut encoded = Vec::new();
         let mut index_operations = Vec::new();
+        let mut documents = vec![None; writes.len()];
         for touched in touched {
-            let Some(after) = touched.after else { continue };
+            let Some(after) = touched.after else {
+                place(&mut documents, &touched.writes, touched.before.as_ref());
+                continue;
+            };
             if unchanged(touched.before.as_deref(), after.as_ref()) {
                 // Several writes that cancel each other out: the document was never touched.
                 restore_update_times(&touched.writes, touched.before.as_deref(), &mut outcomes);
+                place(&mut documents, &touched.writes, touched.before.as_ref());
                 continue;
             }
             index_operations.extend(index::diff::operations(
@@ -139,10 +146,12 @@ impl<'a> Group<'a> {
                 before: touched.before.as_deref().map(encode_record),
                 after: after.as_ref().map(encode_record),
             });
+            let after = after.map(Arc::new);
+            place(&mut documents, &touched.writes, after.as_ref());
             changes.push(Change {
                 path: touched.path,
                 before: touched.before,
-                after: after.map(Arc::new),
+                after,
             });
         }
         if changes.is_empty() {
@@ -150,6 +159,7 @@ impl<'a> Group<'a> {
                 version: self.last,
                 commit_time: timestamp(self.last)?,
                 outcomes,
+                documents,
             });
         }
         self.keep(version, changes, &encoded, index_operations);
@@ -157,6 +167,7 @@ impl<'a> Group<'a> {
             version,
             commit_time,
             outcomes,
+            documents,
         })
     }
 
@@ -316,6 +327,19 @@ pub fn too_big() -> Error {
     Error::Invalid(Invalid::new(
         "Transaction too big. Decrease transaction size.",
     ))
+}
+
+/// Notes one document at each of the writes that name it.
+fn place(
+    documents: &mut [Option<Arc<Document>>],
+    writes: &[usize],
+    document: Option<&Arc<Document>>,
+) {
+    for number in writes {
+        if let Some(place) = documents.get_mut(*number) {
+            *place = document.cloned();
+        }
+    }
 }
 
 fn restore_update_times(

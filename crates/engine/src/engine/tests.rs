@@ -375,6 +375,37 @@ async fn a_no_op_keeps_the_update_time_and_makes_no_entry() {
 }
 
 #[tokio::test]
+async fn a_receipt_has_each_document_as_the_commit_left_it() {
+    let (engine, _, _) = fresh().await;
+    commit(&engine, vec![set("c/kept", 1)]).await.unwrap();
+    let receipt = commit(
+        &engine,
+        vec![
+            set("c/a", 1),
+            increment("c/a"),
+            set("c/kept", 1),
+            set("c/gone", 3),
+            delete("c/gone"),
+        ],
+    )
+    .await
+    .unwrap();
+    // The next commit changes what is stored, not what the first one answered.
+    commit(&engine, vec![set("c/a", 9), delete("c/kept")])
+        .await
+        .unwrap();
+    let numbers: Vec<_> = receipt
+        .documents
+        .iter()
+        .map(|document| match document.as_ref()?.fields.get("n")? {
+            Value::Integer(n) => Some(*n),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(numbers, [Some(2), Some(2), Some(1), None, None]);
+}
+
+#[tokio::test]
 async fn writes_to_one_document_fold_into_one_change() {
     let (engine, _, _) = fresh().await;
     let first = commit(

@@ -5,10 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use futures::stream::{self, StreamExt};
 use watchfire_engine::{Receipt, Start, TransactionId, TransactionOptions};
-use watchfire_model::{
-    Document, DocumentName, DocumentPath, FieldMask, Fields, Operation, Timestamp, Write,
-    WriteOutcome,
-};
+use watchfire_model::{Document, DocumentName, FieldMask, Write, WriteOutcome};
 
 use crate::databases::Database;
 use crate::error::Error;
@@ -62,31 +59,25 @@ pub async fn batch(
     let outcomes = stream::iter(writes)
         .map(|write| async {
             let receipt = commit(database, vec![write], None).await?;
-            Ok(sole_outcome(receipt).1)
+            Ok(sole_outcome(receipt))
         })
         .buffered(BATCH_WRITES_IN_FLIGHT_MAX);
     Ok(outcomes.collect().await)
 }
 
-/// Commits one write of a document and gives the document as it is afterwards.
+/// Commits one set or patch of a document and gives the document as the commit left it.
 pub async fn write_document(
     database: &Database,
     write: Write,
     mask: Option<&FieldMask>,
 ) -> Result<Document, Error> {
-    let path = write.path.clone();
-    let written = match &write.operation {
-        Operation::Set(fields) | Operation::Patch { fields, mask: _ } => fields.clone(),
-        Operation::Delete | Operation::Verify => Fields::new(),
-    };
-    let (commit_time, _) = sole_outcome(commit(database, vec![write], None).await?);
-    let view = database.engine.view().await?;
-    let now = view.document(&path).await?;
-    match now {
-        Some(document) => Ok(masked(&document, mask)),
-        // Somebody deleted it since: the caller is told what it was made.
-        None => Ok(masked(&as_written(path, written, commit_time), mask)),
-    }
+    let mut receipt = commit(database, vec![write], None).await?;
+    let document = receipt
+        .documents
+        .pop()
+        .flatten()
+        .expect("a set or patched document exists afterwards");
+    Ok(masked(&document, mask))
 }
 
 /// Commits one deletion.
@@ -120,22 +111,12 @@ fn id_from(random: &mut impl FnMut() -> u64) -> String {
     id
 }
 
-fn as_written(path: DocumentPath, fields: Fields, commit_time: Timestamp) -> Document {
-    Document {
-        path,
-        create_time: commit_time,
-        update_time: commit_time,
-        fields,
-    }
-}
-
-fn sole_outcome(receipt: Receipt) -> (Timestamp, WriteOutcome) {
-    let outcome = receipt
+fn sole_outcome(receipt: Receipt) -> WriteOutcome {
+    receipt
         .outcomes
         .into_iter()
         .next()
-        .expect("a receipt has an outcome for each write");
-    (receipt.commit_time, outcome)
+        .expect("a receipt has an outcome for each write")
 }
 
 #[cfg(test)]
