@@ -20,6 +20,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashSet};
 
+use crate::compare::identical_fields;
 use crate::document::{Document, Fields};
 use crate::invalid::Invalid;
 use crate::limits::{DOCUMENT_BYTES_MAX, TRANSFORMS_PER_DOCUMENT_MAX};
@@ -138,7 +139,7 @@ pub fn apply(
         .map(|transform| apply_transform(transform, &mut fields, commit_time))
         .collect();
     if let Some(document) = before
-        && fields_identical(&document.fields, &fields)
+        && identical_fields(&document.fields, &fields)
     {
         return Ok(Applied {
             after: Some(document.clone()),
@@ -316,13 +317,4 @@ fn remove_all(stored: Option<&Value>, elements: &[Value]) -> Value {
             .cloned()
             .collect(),
     )
-}
-
-fn fields_identical(a: &Fields, b: &Fields) -> bool {
-    a.len() == b.len()
-        && a.iter()
-            .zip(b)
-            .all(|((a_name, a_value), (b_name, b_value))| {
-                a_name == b_name && a_value.identical(b_value)
-            })
 }

@@ -3,7 +3,7 @@
 //! Segments are kept raw; quoting exists only in `parse` and `Display`.
 //! What a field may hold is not decided here (see `value`).
 
-use crate::document::Fields;
+use crate::document::{Document, Fields};
 use crate::invalid::Invalid;
 use crate::limits::FIELD_PATH_BYTES_MAX;
 use crate::value::{Value, check_field_name};
@@ -190,6 +190,16 @@ impl FieldMask {
             }
         }
         projected
+    }
+
+    /// The document with only the fields that the mask names.
+    pub fn project_document(&self, document: &Document) -> Document {
+        Document {
+            path: document.path.clone(),
+            create_time: document.create_time,
+            update_time: document.update_time,
+            fields: self.project(&document.fields),
+        }
     }
 }
 

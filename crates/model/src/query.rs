@@ -285,12 +285,7 @@ impl Query {
     pub fn project(&self, document: &Document) -> Document {
         match &self.parts.projection {
             None => document.clone(),
-            Some(mask) => Document {
-                path: document.path.clone(),
-                create_time: document.create_time,
-                update_time: document.update_time,
-                fields: mask.project(&document.fields),
-            },
+            Some(mask) => mask.project_document(document),
         }
     }
 

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use watchfire_model::apply::{Refused, apply};
+use watchfire_model::compare::identical_fields;
 use watchfire_model::document::too_large;
 use watchfire_model::{
-    Change, Clock, DatabaseName, Document, DocumentName, DocumentPath, Fields, Invalid, Operation,
+    Change, Clock, DatabaseName, Document, DocumentName, DocumentPath, Invalid, Operation,
     Timestamp, Write, WriteOutcome,
 };
 use watchfire_storage::{Batch, Version};
@@ -309,17 +310,11 @@ fn unchanged(before: Option<&Document>, after: Option<&Document>) -> bool {
     match (before, after) {
         (None, None) => true,
         (Some(before), Some(after)) => {
-            before.create_time == after.create_time && identical(&before.fields, &after.fields)
+            before.create_time == after.create_time
+                && identical_fields(&before.fields, &after.fields)
         }
         (None, Some(_)) | (Some(_), None) => false,
     }
-}
-
-fn identical(a: &Fields, b: &Fields) -> bool {
-    a.len() == b.len()
-        && a.iter()
-            .zip(b)
-            .all(|((a_name, a), (b_name, b))| a_name == b_name && a.identical(b))
 }
 
 /// The refusal of a commit that touches more than is held in memory at once.

@@ -58,12 +58,7 @@ pub async fn open(database: &Database, consistency: Consistency) -> Result<Readi
 pub fn masked(document: &Document, mask: Option<&FieldMask>) -> Document {
     match mask {
         None => document.clone(),
-        Some(mask) => Document {
-            path: document.path.clone(),
-            create_time: document.create_time,
-            update_time: document.update_time,
-            fields: mask.project(&document.fields),
-        },
+        Some(mask) => mask.project_document(document),
     }
 }
 
