@@ -44,7 +44,7 @@ impl<'q> Answer<'q> {
 
     /// Whether nothing can be added any more.
     pub fn is_full(&self) -> bool {
-        self.room == 0
+        self.room == 0 && self.skip == 0
     }
 
     /// The next document of the source; `run` as in `Candidate`.
@@ -74,10 +74,11 @@ impl<'q> Answer<'q> {
         Ok(())
     }
 
-    /// The answer, in order.
-    pub fn finish(mut self) -> Vec<Arc<Document>> {
+    /// The answer, in order, and how many documents the offset passed over.
+    pub fn finish(mut self) -> (Vec<Arc<Document>>, usize) {
         self.close_run();
-        self.taken
+        let skipped = self.query.offset() as usize - self.skip;
+        (self.taken, skipped)
     }
 
     fn sort_run(&mut self) {

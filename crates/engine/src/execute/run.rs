@@ -18,6 +18,8 @@ pub const QUERY_BYTES_MAX: usize = 256 * 1024 * 1024;
 #[derive(Clone, Debug, Default)]
 pub struct ExecutionStats {
     pub results_returned: u64,
+    /// Results that the offset passed over: all of it, or as many as there were.
+    pub results_skipped: u64,
     pub index_entries_scanned: u64,
     /// Documents that were loaded, matching or not.
     pub documents_scanned: u64,
@@ -61,9 +63,10 @@ pub(super) async fn run_plan(
             }
         }
     }
-    let documents = answer.finish();
+    let (documents, skipped) = answer.finish();
     let stats = ExecutionStats {
         results_returned: documents.len() as u64,
+        results_skipped: skipped as u64,
         index_entries_scanned: scan.cost.entries,
         documents_scanned: scan.cost.documents,
         index_used,

@@ -528,6 +528,12 @@ async fn answers_equal_the_plain_definition() {
                 "seed {seed}, query {query:?}, plan {plan:?}"
             );
             assert_eq!(stats.results_returned, expected.len() as u64);
+            let matching = documents.iter().filter(|document| query.matches(document));
+            assert_eq!(
+                stats.results_skipped,
+                (query.offset() as u64).min(matching.count() as u64),
+                "seed {seed}, query {query:?}, plan {plan:?}"
+            );
             asked += 1;
             answered += usize::from(!expected.is_empty());
             indexed += usize::from(stats.index_used.is_some());

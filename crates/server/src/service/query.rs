@@ -4,10 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
-use watchfire_engine::{TransactionId, View};
-use watchfire_model::{
-    Aggregation, AggregationOperator, Document, Query, QueryParts, Timestamp, Value,
-};
+use watchfire_engine::TransactionId;
+use watchfire_model::{Aggregation, Document, Query, Timestamp, Value};
 
 use crate::databases::Database;
 use crate::error::Error;
@@ -18,7 +16,7 @@ pub struct Answer {
     pub begun: Option<TransactionId>,
     pub read_time: Timestamp,
     /// Documents that the offset passed over.
-    pub skipped: u32,
+    pub skipped: u64,
     pub documents: Vec<Arc<Document>>,
     query: Query,
     _held: OwnedSemaphorePermit,
@@ -43,10 +41,9 @@ pub async fn run(
     let turn = database.answers.turn().await;
     let Reading { view, begun } = open(database, consistency).await?;
     let result = async {
-        let (documents, _) = view.query(&query).await?;
-        let skipped = skipped(&view, &query, documents.is_empty()).await?;
+        let (documents, stats) = view.query(&query).await?;
         let held = database.answers.hold(&documents)?;
-        Ok::<_, Error>((documents, skipped, held))
+        Ok::<_, Error>((documents, stats.results_skipped, held))
     };
     let result = result.await;
     drop(turn);
@@ -96,33 +93,4 @@ fn abandon(database: &Database, begun: Option<TransactionId>, error: Error) -> E
         database.engine.rollback(&id);
     }
     error
-}
-
-/// How many documents the offset passed over: all of it when something came after, else as many as there are.
-async fn skipped(view: &View, query: &Query, empty: bool) -> Result<u32, Error> {
-    let offset = query.offset();
-    if offset == 0 || !empty {
-        return Ok(offset);
-    }
-    let passed = Query::new(QueryParts {
-        database: query.database().clone(),
-        parent: query.parent().clone(),
-        selector: query.selector().clone(),
-        filter: query.filter().cloned(),
-        order: query.order().to_vec(),
-        start: query.start().cloned(),
-        end: query.end().cloned(),
-        offset: 0,
-        limit: Some(offset),
-        projection: None,
-    })?;
-    let count = Aggregation {
-        alias: "skipped".to_owned(),
-        operator: AggregationOperator::Count { up_to: None },
-    };
-    let counted = view.aggregate(&passed, vec![count]).await?;
-    match counted.first() {
-        Some((_, Value::Integer(count))) => Ok(u32::try_from(*count).unwrap_or(offset)),
-        Some(_) | None => Ok(offset),
-    }
 }
