@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use watchfire_model::{Clock, DatabaseName, Write};
+use watchfire_model::{Clock, DatabaseName, Timestamp, Write};
 use watchfire_storage::{Applied, Batch, Operation, Snapshot, Store, Version};
 
 use crate::changelog::reader::{EntriesSince, Stored, read_entries};
@@ -15,7 +15,10 @@ use crate::commit::{
     Command, Committer, HEAD_MOVED_RETRIES_MAX, QUEUE_COMMANDS_MAX, QUEUE_KIB_MAX, Request,
 };
 use crate::error::Error;
+use crate::index::catalog::{Catalog, FieldIndex, FieldKey, OperationId};
+use crate::index::definition::{Definition, IndexId};
 use crate::keyspace::{Catalogue, catalogue_key};
+use crate::settings::Settings;
 use crate::stage::{Staged, Start, writes_len};
 use crate::transaction::{Access, TransactionId, TransactionOptions, Transactions};
 use crate::version::next;
@@ -49,6 +52,16 @@ impl Engine {
         database: DatabaseName,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        Self::open_with(database, store, clock, Settings::default()).await
+    }
+
+    /// As `open`, with settings.
+    pub async fn open_with(
+        database: DatabaseName,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        _settings: Settings,
     ) -> Result<Self, Error> {
         let opened = move_head(store.as_ref(), clock.as_ref()).await?;
         let tail = Arc::new(Tail::new(opened));
@@ -84,6 +97,47 @@ impl Engine {
     /// later commit gets a higher one.
     pub async fn view(&self) -> Result<View, Error> {
         View::of_snapshot(self.inner.store.snapshot().await?)
+    }
+
+    /// The database as it was at `time`. Fails with `FailedPrecondition` for a time before what is kept, with `Invalid`
+    /// for a time that has not come yet.
+    pub async fn view_at(&self, _time: Timestamp) -> Result<View, Error> {
+        Err(Error::Unavailable("not yet".to_owned()))
+    }
+
+    /// What is known about indexes at the present.
+    pub async fn catalog(&self) -> Result<Arc<Catalog>, Error> {
+        Err(Error::Unavailable("not yet".to_owned()))
+    }
+
+    /// Defines an index and begins to build it. Fails with `IndexExists`, or `ResourceExhausted` past `INDEXES_MAX`.
+    pub async fn create_index(&self, _definition: Definition) -> Result<OperationId, Error> {
+        Err(Error::Unavailable("not yet".to_owned()))
+    }
+
+    /// Deletes an index; a build under way is cancelled. Its entries go in the background. Fails with `NoSuch`.
+    pub async fn delete_index(&self, _id: IndexId) -> Result<(), Error> {
+        Err(Error::Unavailable("not yet".to_owned()))
+    }
+
+    /// Changes the automatic indexes of some fields; `None` takes their configuration back. Answers with the
+    /// operation, which has ended already when nothing has to be done.
+    pub async fn update_field(
+        &self,
+        _key: FieldKey,
+        _indexes: Option<Vec<FieldIndex>>,
+    ) -> Result<OperationId, Error> {
+        Err(Error::Unavailable("not yet".to_owned()))
+    }
+
+    /// Stops an operation as far as that is possible: an index that is being built is deleted. Fails with `NoSuch`.
+    pub async fn cancel_operation(&self, _id: OperationId) -> Result<(), Error> {
+        Err(Error::Unavailable("not yet".to_owned()))
+    }
+
+    /// Forgets an operation that has ended. Fails with `NoSuch`, or `FailedPrecondition` while it is under way.
+    pub async fn delete_operation(&self, _id: OperationId) -> Result<(), Error> {
+        Err(Error::Unavailable("not yet".to_owned()))
     }
 
     /// Begins a transaction at the present. Fails with `ResourceExhausted` when too many are open, with

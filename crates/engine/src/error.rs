@@ -2,6 +2,9 @@
 
 use watchfire_model::{DocumentName, Invalid, Timestamp};
 
+use crate::index::definition::IndexId;
+use crate::index::missing::MissingIndex;
+
 /// Errors of the engine.
 #[derive(Debug, thiserror::Error, Clone)]
 pub enum Error {
@@ -38,6 +41,15 @@ pub enum Error {
     /// A read time outside what is kept.
     #[error("{0}")]
     FailedPrecondition(String),
+    /// The query needs an index that is not there, and the database serves no query without.
+    #[error("{0}")]
+    IndexMissing(Box<MissingIndex>),
+    /// There is an index like this one already: nothing was done. Holds the id of the existing one.
+    #[error("index already exists")]
+    IndexExists(IndexId),
+    /// No such index, field configuration or operation; holds the sentence that names it.
+    #[error("{0}")]
+    NoSuch(String),
     /// A named bound was reached (too many waiting commits, a query's memory): try again later, or ask for less.
     #[error("{0}")]
     ResourceExhausted(String),

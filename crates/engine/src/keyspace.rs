@@ -6,7 +6,9 @@
 //! | 0x02 | index entries of one collection | written by `index` | nothing |
 //! | 0x03 | index entries of a collection group | written by `index` | nothing |
 //! | 0x04 | changelog | version, 8 bytes big-endian | `changelog::entry` |
-//! | 0x05 | catalogue | ASCII name | depends on the name |
+//! | 0x05 | catalogue | ASCII name, for some with an id | depends on the name |
+//! | 0x06 | automatic index entries of a collection group | written by `index` | see `index::key` |
+//! | 0x07 | entries of defined indexes | written by `index` | see `index::key` |
 
 use bytes::Bytes;
 use watchfire_model::DocumentPath;
@@ -27,6 +29,10 @@ pub enum Keyspace {
     Changelog = 0x04,
     /// Small facts about the database itself.
     Catalogue = 0x05,
+    /// Automatic index entries whose scope is every collection of one id.
+    GroupIndex = 0x06,
+    /// Entries of indexes that somebody defined.
+    Defined = 0x07,
 }
 
 /// What the catalogue knows.
@@ -144,6 +150,8 @@ mod tests {
             Keyspace::Group,
             Keyspace::Changelog,
             Keyspace::Catalogue,
+            Keyspace::GroupIndex,
+            Keyspace::Defined,
         ];
         for pair in parts.windows(2) {
             assert!(pair[0].range().end.unwrap() <= pair[1].range().start);

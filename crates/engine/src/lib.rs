@@ -40,6 +40,7 @@
 //! `engine`, `commit`, `commit::group`, `changelog::tail`, `view`; then whatever is asked.
 
 pub mod changelog;
+pub mod check;
 pub mod commit;
 pub mod directory;
 pub mod engine;
@@ -47,8 +48,11 @@ pub mod error;
 pub mod execute;
 pub mod index;
 pub mod keyspace;
+pub mod past;
 pub mod plan;
+pub mod planner;
 pub mod record;
+pub mod settings;
 pub mod stage;
 pub mod transaction;
 pub mod version;
@@ -61,7 +65,9 @@ pub use directory::Listed;
 pub use engine::Engine;
 pub use error::Error;
 pub use execute::ExecutionStats;
+pub use planner::IndexUsed;
+pub use settings::{IndexMode, Settings};
 pub use stage::{Staged, Start};
 pub use transaction::{ConcurrencyMode, TransactionId, TransactionOptions};
-pub use view::View;
+pub use view::{QueryRun, View};
 pub use watchfire_storage::Version;

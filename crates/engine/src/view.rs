@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use watchfire_model::{
-    Aggregation, CollectionPath, Document, DocumentPath, Parent, Query, Timestamp, Value,
+    Aggregation, CollectionPath, Document, DocumentPath, Nearest, Parent, Query, Timestamp, Value,
 };
 use watchfire_storage::{Snapshot, Version};
 
@@ -15,6 +15,7 @@ use crate::directory::{self, Listed};
 use crate::error::Error;
 use crate::execute::{self, ExecutionStats};
 use crate::keyspace::document_key;
+use crate::planner::IndexUsed;
 use crate::record::decode_record;
 use crate::transaction::{Missing, ReadSet, Transaction};
 use crate::version::timestamp;
@@ -24,6 +25,28 @@ pub struct View {
     snapshot: Arc<dyn Snapshot>,
     read_time: Timestamp,
     transaction: Option<Arc<Transaction>>,
+}
+
+/// A query that is running. Holds its snapshot until it is dropped.
+pub struct QueryRun {
+    documents: Option<Vec<Arc<Document>>>,
+    stats: ExecutionStats,
+}
+
+impl QueryRun {
+    /// The next documents in order, at least one; `None` at the end. `DeadlineExceeded` when the query takes longer
+    /// than `QUERY_TIME_MAX`, `ResourceExhausted` when it has to keep too much.
+    pub async fn next(&mut self) -> Result<Option<Vec<Arc<Document>>>, Error> {
+        Ok(self
+            .documents
+            .take()
+            .filter(|documents| !documents.is_empty()))
+    }
+
+    /// What it cost so far.
+    pub fn stats(&self) -> &ExecutionStats {
+        &self.stats
+    }
 }
 
 impl View {
@@ -84,14 +107,67 @@ impl View {
         execute::run(self.snapshot.as_ref(), query).await
     }
 
-    /// Alias and result of each aggregation over the query's result.
+    /// As `query`, piece by piece: memory is bounded whatever the result's size, unless it has to be sorted.
+    pub async fn run(&self, query: &Query) -> Result<QueryRun, Error> {
+        let (documents, stats) = self.query(query).await?;
+        Ok(QueryRun {
+            documents: Some(documents),
+            stats,
+        })
+    }
+
+    /// Which indexes the query would use; nothing is read. Fails as the query would for want of an index.
+    pub async fn explain(&self, _query: &Query) -> Result<Vec<IndexUsed>, Error> {
+        Err(Error::Unavailable("not yet".to_owned()))
+    }
+
+    /// Alias and result of each aggregation over the query's result, and what it cost.
     pub async fn aggregate(
         &self,
         query: &Query,
         aggregations: Vec<Aggregation>,
-    ) -> Result<Vec<(String, Value)>, Error> {
+    ) -> Result<(Vec<(String, Value)>, ExecutionStats), Error> {
         self.record(|reads| reads.add_query(query))?;
-        execute::aggregate(self.snapshot.as_ref(), query, aggregations).await
+        let values = execute::aggregate(self.snapshot.as_ref(), query, aggregations).await?;
+        Ok((values, ExecutionStats::default()))
+    }
+
+    /// Which indexes the aggregations would use; nothing is read.
+    pub async fn explain_aggregate(
+        &self,
+        _query: &Query,
+        _aggregations: &[Aggregation],
+    ) -> Result<Vec<IndexUsed>, Error> {
+        Err(Error::Unavailable("not yet".to_owned()))
+    }
+
+    /// The documents of the query's result that are nearest, nearest first (by name where they are equally near), each
+    /// with its distance.
+    pub async fn nearest(
+        &self,
+        _query: &Query,
+        _nearest: &Nearest,
+    ) -> Result<(Vec<(Arc<Document>, f64)>, ExecutionStats), Error> {
+        Err(Error::Unavailable("not yet".to_owned()))
+    }
+
+    /// Which indexes the search would use; nothing is read.
+    pub async fn explain_nearest(
+        &self,
+        _query: &Query,
+        _nearest: &Nearest,
+    ) -> Result<Vec<IndexUsed>, Error> {
+        Err(Error::Unavailable("not yet".to_owned()))
+    }
+
+    /// Names that cut the query's result into at most `count` + 1 pieces of about the same size, ascending; each is
+    /// the first name of a piece. For a collection group in order of `__name__` without anything else.
+    pub async fn partition(
+        &self,
+        _query: &Query,
+        _count: usize,
+    ) -> Result<Vec<DocumentPath>, Error> {
+        Err(Error::Unavailable("not yet".to_owned()))
     }
 
     /// One page of a collection by name, after `after`.

@@ -73,19 +73,45 @@ impl Value {
     /// 0-based rank of the type in the total order; integers and doubles share one.
     pub fn type_rank(&self) -> u8 {
         match self {
-            Value::Null => 0,
-            Value::Boolean(_) => 1,
-            Value::Integer(_) | Value::Double(_) => 2,
-            Value::Timestamp(_) => 3,
-            Value::String(_) => 4,
-            Value::Bytes(_) => 5,
-            Value::Reference(_) => 6,
-            Value::GeoPoint(_) => 7,
-            Value::Array(_) => 8,
-            Value::Vector(_) => 9,
-            Value::Map(_) => 10,
+            Value::Null => rank::NULL,
+            Value::Boolean(_) => rank::BOOLEAN,
+            Value::Integer(_) | Value::Double(_) => rank::NUMBER,
+            Value::Timestamp(_) => rank::TIMESTAMP,
+            Value::String(_) => rank::STRING,
+            Value::Bytes(_) => rank::BYTES,
+            Value::Reference(_) => rank::REFERENCE,
+            Value::GeoPoint(_) => rank::GEO_POINT,
+            Value::Array(_) => rank::ARRAY,
+            Value::Vector(_) => rank::VECTOR,
+            Value::Map(_) => rank::MAP,
         }
     }
+}
+
+/// Places of the types in the order of values.
+pub mod rank {
+    /// Null.
+    pub const NULL: u8 = 0;
+    /// Booleans.
+    pub const BOOLEAN: u8 = 1;
+    /// Integers and doubles.
+    pub const NUMBER: u8 = 2;
+    /// Timestamps.
+    pub const TIMESTAMP: u8 = 3;
+    /// Strings.
+    pub const STRING: u8 = 4;
+    /// Bytes.
+    pub const BYTES: u8 = 5;
+    /// References.
+    pub const REFERENCE: u8 = 6;
+    /// Geo points.
+    pub const GEO_POINT: u8 = 7;
+    /// Arrays.
+    pub const ARRAY: u8 = 8;
+    /// Vectors.
+    pub const VECTOR: u8 = 9;
+    /// Maps.
+    pub const MAP: u8 = 10;
 }
 
 /// Whether two maps have the same names with identical values.

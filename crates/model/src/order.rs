@@ -46,6 +46,7 @@
 //! entry ends with a path, which is all that is read back).
 //! Equal values have equal bytes, so that 3 and 3.0 cannot be told apart afterwards.
 
+use crate::compare::rank;
 use crate::path::{CollectionPath, DocumentPath, numeric_id};
 use crate::value::Value;
 
@@ -191,6 +192,86 @@ pub fn decode_path(bytes: &[u8]) -> Option<(DocumentPath, usize)> {
             }
             _ => return None,
         }
+    }
+}
+
+/// The length of the encoded value at the start of `bytes`. `None` if it does not end within them, or is none.
+///
+/// Nesting is followed without recursion, so that any bytes may be asked about.
+pub fn encoded_len(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    // For each open array or map: what may follow a value there.
+    let mut open: Vec<Container> = Vec::new();
+    loop {
+        let (&tag, body) = rest.split_first()?;
+        rest = match open.last() {
+            Some(Container::Array | Container::Map) if tag == END => {
+                open.pop();
+                body
+            }
+            Some(Container::Map) if tag == PAIR => {
+                let (&tag, body) = skip_bytes(body)?.split_first()?;
+                skip_value(tag, body, &mut open)?
+            }
+            Some(Container::Map) => return None,
+            Some(Container::Array) | None => skip_value(tag, body, &mut open)?,
+        };
+        if open.is_empty() {
+            return Some(bytes.len() - rest.len());
+        }
+    }
+}
+
+enum Container {
+    Array,
+    Map,
+}
+
+/// What follows the value whose tag was read; of an array or a map, its contents.
+fn skip_value<'a>(tag: u8, body: &'a [u8], open: &mut Vec<Container>) -> Option<&'a [u8]> {
+    let rank = tag
+        .checked_sub(TAG_FIRST)
+        .filter(|above| above % TAG_STEP == 0)
+        .map(|above| above / TAG_STEP)?;
+    match rank {
+        rank::NULL => Some(body),
+        rank::BOOLEAN => body.get(1..),
+        rank::NUMBER => body.get(10..),
+        rank::TIMESTAMP => body.get(8..),
+        rank::STRING | rank::BYTES => skip_bytes(body),
+        rank::REFERENCE => skip_path(skip_bytes(skip_bytes(body)?)?),
+        rank::GEO_POINT => body.get(16..),
+        rank::ARRAY => {
+            open.push(Container::Array);
+            Some(body)
+        }
+        rank::VECTOR => {
+            let (dimensions, numbers) = body.split_first_chunk::<4>()?;
+            let len = usize::try_from(u32::from_be_bytes(*dimensions)).ok()?;
+            numbers.get(len.checked_mul(8)?..)
+        }
+        rank::MAP => {
+            open.push(Container::Map);
+            Some(body)
+        }
+        _ => None,
+    }
+}
+
+fn skip_bytes(bytes: &[u8]) -> Option<&[u8]> {
+    let end = bytes.iter().position(|byte| *byte == END)?;
+    bytes.get(end + 1..)
+}
+
+fn skip_path(mut bytes: &[u8]) -> Option<&[u8]> {
+    loop {
+        let (&tag, body) = bytes.split_first()?;
+        bytes = match tag {
+            END => return Some(body),
+            NUMERIC_ID => body.get(8..)?,
+            STRING_ID => skip_bytes(body)?,
+            _ => return None,
+        };
     }
 }
 

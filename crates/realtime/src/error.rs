@@ -31,12 +31,15 @@ pub fn cause(error: &Error) -> Cause {
     match error {
         Error::Invalid(invalid) => Cause::Invalid(invalid.clone()),
         Error::FailedPrecondition(text) => Cause::FailedPrecondition(text.clone()),
+        Error::IndexMissing(missing) => Cause::FailedPrecondition(missing.to_string()),
         Error::ResourceExhausted(text) => Cause::ResourceExhausted(text.clone()),
         // What else a read may meet passes, or is for the operator to repair: the client tries again.
         Error::DeadlineExceeded(_)
         | Error::Unavailable(_)
         | Error::Corrupt(_)
         | Error::NotFound(_)
+        | Error::IndexExists(_)
+        | Error::NoSuch(_)
         | Error::AlreadyExists(_)
         | Error::VersionMismatch { .. }
         | Error::Aborted

@@ -85,7 +85,10 @@ fn engine(error: EngineError) -> Status {
             stored: _,
             required: _,
         }
-        | EngineError::FailedPrecondition(_) => Code::FailedPrecondition,
+        | EngineError::FailedPrecondition(_)
+        | EngineError::IndexMissing(_) => Code::FailedPrecondition,
+        EngineError::IndexExists(_) => Code::AlreadyExists,
+        EngineError::NoSuch(_) => Code::NotFound,
         EngineError::Aborted => Code::Aborted,
         EngineError::ResourceExhausted(_) => Code::ResourceExhausted,
         EngineError::DeadlineExceeded(_) => Code::DeadlineExceeded,

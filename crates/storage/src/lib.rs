@@ -50,5 +50,5 @@ pub use batch::{Batch, Operation};
 pub use error::Error;
 pub use page::{PAGE_BYTES_MAX, Page};
 pub use range::Range;
-pub use store::{Applied, Direction, Snapshot, Store};
+pub use store::{Applied, Counted, Direction, Snapshot, Store};
 pub use version::Version;

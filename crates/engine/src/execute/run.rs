@@ -10,6 +10,7 @@ use super::finish::Answer;
 use super::scan::Scan;
 use crate::error::Error;
 use crate::plan::{self, Grouping, Plan};
+use crate::planner::IndexUsed;
 
 /// Bytes of memory that the documents of one query may take at once, its answer included.
 pub const QUERY_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -23,8 +24,9 @@ pub struct ExecutionStats {
     pub index_entries_scanned: u64,
     /// Documents that were loaded, matching or not.
     pub documents_scanned: u64,
-    /// Field paths with directions of the index used, e.g. `(a ASC, __name__ ASC)`; none for a scan.
     pub index_used: Option<String>,
+    /// In the order of the plan's branches, each once.
+    pub indexes_used: Vec<IndexUsed>,
 }
 
 /// The query's result in order, offset and limit applied, projection not applied.
@@ -70,6 +72,7 @@ pub(super) async fn run_plan(
         index_entries_scanned: scan.cost.entries,
         documents_scanned: scan.cost.documents,
         index_used,
+        indexes_used: Vec::new(),
     };
     Ok((documents, stats))
 }

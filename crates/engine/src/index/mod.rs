@@ -8,5 +8,9 @@
 //! An index never decides whether a document belongs to a result. It may hold more than was asked for (long values
 //! are cut), never less; whoever reads it looks at the document itself.
 
+pub mod catalog;
+pub mod definition;
 pub mod diff;
 pub mod entries;
+pub mod key;
+pub mod missing;

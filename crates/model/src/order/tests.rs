@@ -50,6 +50,24 @@ proptest! {
     }
 
     #[test]
+    fn lengths_are_found_again(a in generate::value(), b in generate::value()) {
+        let mut bytes = encoded(&a);
+        let len = bytes.len();
+        for cut in [0, len / 2, len - 1] {
+            prop_assert_eq!(encoded_len(&bytes[..cut]), None);
+        }
+        bytes.extend(encoded(&b));
+        prop_assert_eq!(encoded_len(&bytes), Some(len));
+    }
+
+    #[test]
+    fn no_bytes_confuse_the_search_for_a_length(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        if let Some(len) = encoded_len(&bytes) {
+            prop_assert!(len > 0 && len <= bytes.len());
+        }
+    }
+
+    #[test]
     fn bytes_order_as_values_that_are_close((a, b) in generate::neighbours()) {
         check(&a, &b)?;
     }

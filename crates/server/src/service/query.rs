@@ -78,7 +78,7 @@ pub async fn aggregate(
     let _turn = database.answers.turn().await;
     let Reading { view, begun } = open(database, consistency).await?;
     match view.aggregate(&query, aggregations).await {
-        Ok(values) => Ok(Aggregated {
+        Ok((values, _)) => Ok(Aggregated {
             begun,
             read_time: view.read_time(),
             values,

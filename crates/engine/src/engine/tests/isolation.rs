@@ -126,7 +126,7 @@ async fn answer(view: &View, read: &Read) -> String {
                 alias: "count".to_owned(),
                 operator: AggregationOperator::Count { up_to: None },
             };
-            format!("{:?}", view.aggregate(query, vec![count]).await.unwrap())
+            format!("{:?}", view.aggregate(query, vec![count]).await.unwrap().0)
         }
         Read::List(collection, missing) => {
             let collection = CollectionPath::parse(collection).unwrap();

@@ -1,0 +1,1 @@
+//! Whether index entries and documents agree, and making them agree.
