@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use watchfire_model::{Clock, DatabaseName, Timestamp, Write};
 use watchfire_storage::{Applied, Batch, Operation, Snapshot, Store, Version};
 
+use crate::advice::Advisor;
 use crate::changelog::reader::{EntriesSince, Stored, read_entries};
 use crate::changelog::tail::Tail;
 use crate::commit::group::Receipt;
@@ -22,10 +23,13 @@ use crate::settings::Settings;
 use crate::stage::{Staged, Start, writes_len};
 use crate::transaction::{Access, TransactionId, TransactionOptions, Transactions};
 use crate::version::next;
-use crate::view::View;
+use crate::view::{Context, View};
 
 /// The format of the key space that this version reads and writes.
 const KEYSPACE_FORMAT: u8 = 1;
+
+/// Missing indexes that may wait to be defined.
+const WANTED_INDEXES_MAX: usize = 64;
 
 /// One database, open. Cheap to clone. The committer task lives until `close`, or until the last handle is gone.
 #[derive(Clone)]
@@ -41,6 +45,7 @@ struct Inner {
     commands: mpsc::Sender<Command>,
     waiting_kib: Arc<Semaphore>,
     transactions: Transactions,
+    context: Arc<Context>,
 }
 
 impl Engine {
@@ -61,7 +66,7 @@ impl Engine {
         database: DatabaseName,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
-        _settings: Settings,
+        settings: Settings,
     ) -> Result<Self, Error> {
         let opened = move_head(store.as_ref(), clock.as_ref()).await?;
         let tail = Arc::new(Tail::new(opened));
@@ -74,6 +79,14 @@ impl Engine {
         );
         tokio::spawn(committer.run(queue));
         let transactions = Transactions::new(&database, opened, clock.now());
+        // Nobody builds yet what is wanted.
+        let (wanted, _) = mpsc::channel(WANTED_INDEXES_MAX);
+        let context = Arc::new(Context {
+            database: database.clone(),
+            clock: Arc::clone(&clock),
+            catalogs: Arc::default(),
+            advisor: Arc::new(Advisor::new(settings.index_mode, wanted)),
+        });
         let waiting_kib = Arc::new(Semaphore::new(QUEUE_KIB_MAX));
         Ok(Self {
             inner: Arc::new(Inner {
@@ -84,6 +97,7 @@ impl Engine {
                 commands,
                 waiting_kib,
                 transactions,
+                context,
             }),
         })
     }
@@ -96,7 +110,10 @@ impl Engine {
     /// The present. Its version is at least that of every commit that was acknowledged before the call, and every
     /// later commit gets a higher one.
     pub async fn view(&self) -> Result<View, Error> {
-        View::of_snapshot(self.inner.store.snapshot().await?)
+        View::of_snapshot(
+            Arc::clone(&self.inner.context),
+            self.inner.store.snapshot().await?,
+        )
     }
 
     /// The database as it was at `time`. Fails with `FailedPrecondition` for a time before what is kept, with `Invalid`
@@ -167,7 +184,10 @@ impl Engine {
 
     /// A view whose reads are recorded in the transaction.
     pub async fn transaction_view(&self, id: &TransactionId) -> Result<View, Error> {
-        View::of_transaction(self.inner.transactions.get(id, self.inner.clock.now())?)
+        View::of_transaction(
+            Arc::clone(&self.inner.context),
+            self.inner.transactions.get(id, self.inner.clock.now())?,
+        )
     }
 
     /// Ends a transaction; an unknown or ended one is no error.

@@ -39,6 +39,7 @@
 //!
 //! `engine`, `commit`, `commit::group`, `changelog::tail`, `view`; then whatever is asked.
 
+pub mod advice;
 pub mod changelog;
 pub mod check;
 pub mod commit;

@@ -7,24 +7,37 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use watchfire_model::{
-    Aggregation, CollectionPath, Document, DocumentPath, Nearest, Parent, Query, Timestamp, Value,
+    Aggregation, Clock, CollectionPath, DatabaseName, Document, DocumentPath, Nearest, Parent,
+    Query, Timestamp, Value,
 };
 use watchfire_storage::{Snapshot, Version};
 
+use crate::advice::Advisor;
 use crate::directory::{self, Listed};
 use crate::error::Error;
 use crate::execute::{self, ExecutionStats};
+use crate::index::catalog::Catalogs;
 use crate::keyspace::document_key;
 use crate::planner::IndexUsed;
 use crate::record::decode_record;
 use crate::transaction::{Missing, ReadSet, Transaction};
 use crate::version::timestamp;
 
+/// What every view of one open database shares.
+pub(crate) struct Context {
+    pub database: DatabaseName,
+    pub clock: Arc<dyn Clock>,
+    pub catalogs: Arc<Catalogs>,
+    pub advisor: Arc<Advisor>,
+}
+
 /// A consistent read of one database at one version. Inside a read-write transaction every read is recorded there.
 pub struct View {
     snapshot: Arc<dyn Snapshot>,
     read_time: Timestamp,
     transaction: Option<Arc<Transaction>>,
+    #[expect(dead_code, reason = "the planner does not ask yet")]
+    context: Arc<Context>,
 }
 
 /// A query that is running. Holds its snapshot until it is dropped.
@@ -51,18 +64,25 @@ impl QueryRun {
 
 impl View {
     /// What the snapshot holds; nothing is recorded.
-    pub(crate) fn of_snapshot(snapshot: Arc<dyn Snapshot>) -> Result<Self, Error> {
+    pub(crate) fn of_snapshot(
+        context: Arc<Context>,
+        snapshot: Arc<dyn Snapshot>,
+    ) -> Result<Self, Error> {
         let read_time = timestamp(snapshot.version())?;
         Ok(Self {
             snapshot,
             read_time,
             transaction: None,
+            context,
         })
     }
 
     /// What the transaction sees; reads are recorded in it.
-    pub(crate) fn of_transaction(transaction: Arc<Transaction>) -> Result<Self, Error> {
-        let mut view = Self::of_snapshot(Arc::clone(transaction.snapshot()))?;
+    pub(crate) fn of_transaction(
+        context: Arc<Context>,
+        transaction: Arc<Transaction>,
+    ) -> Result<Self, Error> {
+        let mut view = Self::of_snapshot(context, Arc::clone(transaction.snapshot()))?;
         view.transaction = Some(transaction);
         Ok(view)
     }

