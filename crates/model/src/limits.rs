@@ -76,3 +76,6 @@ pub const INDEXED_VALUE_BYTES_MAX: usize = 1_500;
 
 /// Dimensions of a vector.
 pub const VECTOR_DIMENSIONS_MAX: usize = 2_048;
+
+/// Documents that one nearest-neighbour search may ask for.
+pub const NEAREST_LIMIT_MAX: u32 = 1_000;

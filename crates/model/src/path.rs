@@ -313,7 +313,7 @@ impl DocumentName {
             None => Err(lacks("Document name", text, "/", text.len())),
             Some(path) => Ok(Self {
                 database,
-                path: DocumentPath::parse(path)?,
+                path: parse_below("Document name", text, path)?,
             }),
         }
     }
@@ -344,9 +344,18 @@ pub fn parse_parent(text: &str) -> Result<(DatabaseName, Parent), Invalid> {
     let (database, path) = split_documents("Document parent name", text)?;
     let parent = match path {
         None => Parent::Root,
-        Some(path) => Parent::Document(DocumentPath::parse(path)?),
+        Some(path) => Parent::Document(parse_below("Document parent name", text, path)?),
     };
     Ok((database, parent))
+}
+
+/// The document path at the end of `text`. A collection's path is one that stops too early.
+fn parse_below(what: &str, text: &str, path: &str) -> Result<DocumentPath, Invalid> {
+    if check_path(path)? % 2 == 0 {
+        Ok(DocumentPath { text: path.into() })
+    } else {
+        Err(lacks(what, text, "/", text.len()))
+    }
 }
 
 /// Whether `text` may be a collection id (see `limits`); the complaint has the protocol's text.

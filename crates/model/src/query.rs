@@ -507,10 +507,7 @@ fn check_leaf(leaf: &Filter) -> Result<(), Invalid> {
             operator,
             FieldOperator::ArrayContains | FieldOperator::ArrayContainsAny
         ) {
-            return Err(Invalid::new(format!(
-                "'{}' is not supported on __key__",
-                protocol_name(operator)
-            )));
+            return Err(Invalid::new("the name __key__ is reserved"));
         }
         if !operands
             .iter()
