@@ -30,6 +30,7 @@ macro_rules! store_contract {
             pages_stop_at_the_edges,
             pages_follow_one_another,
             pages_are_bounded_in_bytes,
+            counting_goes_on_where_it_stopped,
             keys_are_ordered_by_unsigned_bytes,
             concurrent_appliers_take_turns,
             snapshots_are_whole_under_writes,
@@ -371,6 +372,39 @@ pub async fn pages_are_bounded_in_bytes(store: Arc<dyn Store>) {
     assert_eq!((keys(&third), third.more), (vec![b"c" as &[u8]], true));
     let last = page(&snapshot, &everything(), Direction::Backward, 9).await;
     assert_eq!((keys(&last), last.more), (vec![b"d" as &[u8]], true));
+}
+
+/// Counting sees the keys of the range and of the snapshot, and says where it goes on.
+pub async fn counting_goes_on_where_it_stopped(store: Arc<dyn Store>) {
+    let key = |n: u32| n.to_be_bytes().to_vec();
+    let operations = (0..3_000).map(|n| put(&key(n), b"v")).collect();
+    applied(&store, 0, 1, operations).await;
+    let before = snapshot(&store).await;
+    applied(&store, 1, 2, vec![delete(&key(7)), put(&key(9_000), b"v")]).await;
+    let after = snapshot(&store).await;
+    for (snapshot, of_all, below_ten) in [(&before, 3_000, 10), (&after, 3_000, 9)] {
+        for limit in [1, 7, 1_024, 2_999, 3_000, usize::MAX] {
+            let mut range = everything();
+            let mut keys = 0;
+            loop {
+                let counted = snapshot.count(&range, limit).await.unwrap();
+                assert!(counted.keys <= limit);
+                keys += counted.keys;
+                let Some(next) = counted.next else { break };
+                assert_eq!(counted.keys, limit);
+                assert!(get(snapshot, &next).await.is_some());
+                range.start = next;
+            }
+            assert_eq!(keys, of_all, "in steps of {limit}");
+        }
+        let few = range(&key(0), Some(&key(10)));
+        let counted = snapshot.count(&few, 100).await.unwrap();
+        assert_eq!((counted.keys, counted.next), (below_ten, None));
+        let exactly = snapshot.count(&few, below_ten).await.unwrap();
+        assert_eq!((exactly.keys, exactly.next), (below_ten, None));
+        let none = range(&key(10), Some(&key(3)));
+        assert_eq!(snapshot.count(&none, 1).await.unwrap().keys, 0);
+    }
 }
 
 /// No byte is special in a key.

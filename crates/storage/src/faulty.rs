@@ -22,7 +22,7 @@ use crate::batch::Batch;
 use crate::error::Error;
 use crate::page::Page;
 use crate::range::Range;
-use crate::store::{Applied, Direction, Snapshot, Store};
+use crate::store::{Applied, Counted, Direction, Snapshot, Store};
 use crate::version::Version;
 
 /// Batches held back at once; one more is refused with `Unavailable`.
@@ -297,6 +297,11 @@ impl Snapshot for FaultySnapshot {
     async fn page(&self, range: &Range, direction: Direction, limit: usize) -> Result<Page, Error> {
         self.shared.check_read()?;
         self.inner.page(range, direction, limit).await
+    }
+
+    async fn count(&self, range: &Range, limit: usize) -> Result<Counted, Error> {
+        self.shared.check_read()?;
+        self.inner.count(range, limit).await
     }
 }
 

@@ -27,7 +27,7 @@ use crate::batch::{Batch, Operation};
 use crate::error::Error;
 use crate::page::{Page, PageFill};
 use crate::range::Range;
-use crate::store::{Applied, Direction, Snapshot, Store};
+use crate::store::{Applied, Counted, Direction, Snapshot, Store};
 use crate::version::Version;
 
 /// One database in memory.
@@ -284,6 +284,34 @@ impl Snapshot for MemorySnapshot {
             fill.push(key.clone(), value.clone());
         }
         Ok(fill.finish())
+    }
+
+    async fn count(&self, range: &Range, limit: usize) -> Result<Counted, Error> {
+        assert!(limit > 0, "counting up to nothing says nothing");
+        let mut counted = Counted {
+            keys: 0,
+            next: None,
+        };
+        if range.is_empty() {
+            return Ok(counted);
+        }
+        let state = self.shared.read();
+        let end = range
+            .end
+            .as_deref()
+            .map_or(Bound::Unbounded, Bound::Excluded);
+        let keys = state
+            .keys
+            .range::<[u8], _>((Bound::Included(range.start.as_ref()), end))
+            .filter(|(_, history)| visible(history, self.version).is_some());
+        for (key, _) in keys {
+            if counted.keys == limit {
+                counted.next = Some(key.clone());
+                break;
+            }
+            counted.keys += 1;
+        }
+        Ok(counted)
     }
 }
 

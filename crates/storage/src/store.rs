@@ -1,7 +1,7 @@
 //! The `Store` and `Snapshot` traits: all that the house above knows of a storage engine.
 //!
 //! A new engine implements these two and passes the suite in `contract`; it never adds a method for itself.
-//! `Snapshot::count` alone may be left as it is.
+//! `Snapshot::count` alone may be left as it is: it counts by pages then.
 
 use std::path::Path;
 use std::sync::Arc;

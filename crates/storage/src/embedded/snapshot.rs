@@ -15,8 +15,11 @@ use crate::embedded::folder::{Folder, convert, data_key, decode_head, head_key};
 use crate::error::Error;
 use crate::page::{Page, PageFill};
 use crate::range::{Range, successor};
-use crate::store::{Direction, Snapshot};
+use crate::store::{Counted, Direction, Snapshot};
 use crate::version::Version;
+
+/// Bytes of a database's number before its keys.
+const ID_BYTES: usize = size_of::<u32>();
 
 type EngineSnapshot<'a> = SnapshotWithThreadMode<'a, DB>;
 
@@ -44,6 +47,20 @@ impl EmbeddedSnapshot {
         let head = held.with_dependent(|_, snapshot| snapshot.get(head_key(id)));
         let version = decode_head(head.map_err(|error| convert(&error))?)?;
         Ok(Self { held, id, version })
+    }
+
+    /// Lets an iterator see the keys of the range in this database, and no others.
+    fn bounded(&self, range: &Range) -> ReadOptions {
+        let mut read = ReadOptions::default();
+        read.set_iterate_lower_bound(data_key(self.id, &range.start));
+        let end = match &range.end {
+            Some(end) => Some(data_key(self.id, end)),
+            None => successor(&self.id.to_be_bytes()).map(Vec::from),
+        };
+        if let Some(end) = end {
+            read.set_iterate_upper_bound(end);
+        }
+        read
     }
 
     fn value(
@@ -82,16 +99,7 @@ impl Snapshot for EmbeddedSnapshot {
         if range.is_empty() {
             return Ok(fill.finish());
         }
-        let prefix = self.id.to_be_bytes();
-        let mut read = ReadOptions::default();
-        read.set_iterate_lower_bound(data_key(self.id, &range.start));
-        let end = match &range.end {
-            Some(end) => Some(data_key(self.id, end)),
-            None => successor(&prefix).map(Vec::from),
-        };
-        if let Some(end) = end {
-            read.set_iterate_upper_bound(end);
-        }
+        let read = self.bounded(range);
         self.held.with_dependent(|_, snapshot| {
             let mut iterator = snapshot.raw_iterator_opt(read);
             match direction {
@@ -100,7 +108,7 @@ impl Snapshot for EmbeddedSnapshot {
             }
             while let Some((key, value)) = iterator.item() {
                 let key = key
-                    .get(prefix.len()..)
+                    .get(ID_BYTES..)
                     .expect("the bounds let only keys of this database through");
                 if !fill.has_room(key.len().saturating_add(value.len())) {
                     break;
@@ -114,5 +122,35 @@ impl Snapshot for EmbeddedSnapshot {
             iterator.status().map_err(|error| convert(&error))
         })?;
         Ok(fill.finish())
+    }
+
+    async fn count(&self, range: &Range, limit: usize) -> Result<Counted, Error> {
+        assert!(limit > 0, "counting up to nothing says nothing");
+        let mut counted = Counted {
+            keys: 0,
+            next: None,
+        };
+        if range.is_empty() {
+            return Ok(counted);
+        }
+        let read = self.bounded(range);
+        self.held.with_dependent(|_, snapshot| {
+            let mut iterator = snapshot.raw_iterator_opt(read);
+            iterator.seek_to_first();
+            // Nothing is copied: whether there is a key is all that is asked.
+            while iterator.valid() {
+                if counted.keys == limit {
+                    counted.next = iterator
+                        .key()
+                        .and_then(|key| key.get(ID_BYTES..))
+                        .map(Bytes::copy_from_slice);
+                    break;
+                }
+                counted.keys += 1;
+                iterator.next();
+            }
+            iterator.status().map_err(|error| convert(&error))
+        })?;
+        Ok(counted)
     }
 }
