@@ -66,23 +66,34 @@ impl Aggregator {
 
     /// Takes one document of the query's result into account.
     pub fn add(&mut self, document: &Document) {
+        self.add_known(|field| field.get(&document.fields));
+    }
+
+    /// As `add`, for a document of which `get` knows the fields that are aggregated; it is asked for no others.
+    pub fn add_known<'a>(&mut self, get: impl Fn(&FieldPath) -> Option<&'a Value>) {
         let has_all = self
-            .aggregations
-            .iter()
-            .filter_map(Aggregation::field)
-            .all(|field| field.is_document_name() || field.get(&document.fields).is_some());
+            .fields()
+            .all(|field| field.is_document_name() || get(field).is_some());
         if !has_all {
             return;
         }
         self.count += 1;
         for (aggregation, total) in self.aggregations.iter().zip(&mut self.totals) {
-            if let Some(value) = aggregation
-                .field()
-                .and_then(|field| field.get(&document.fields))
-            {
+            if let Some(value) = aggregation.field().and_then(&get) {
                 total.add(value);
             }
         }
+    }
+
+    /// Takes this many documents into account that have every field, where no field is added up.
+    pub fn add_count(&mut self, documents: u64) {
+        debug_assert!(self.fields().next().is_none(), "a field needs its values");
+        self.count += documents;
+    }
+
+    /// The fields that are added up.
+    pub fn fields(&self) -> impl Iterator<Item = &FieldPath> {
+        self.aggregations.iter().filter_map(Aggregation::field)
     }
 
     /// Alias and result, in the order of the request.
@@ -107,7 +118,8 @@ impl Aggregator {
 }
 
 impl Aggregation {
-    fn field(&self) -> Option<&FieldPath> {
+    /// The field that is added up.
+    pub fn field(&self) -> Option<&FieldPath> {
         match &self.operator {
             AggregationOperator::Count { .. } => None,
             AggregationOperator::Sum(field) | AggregationOperator::Average(field) => Some(field),

@@ -42,8 +42,8 @@
 //!
 //! # What is not done here
 //!
-//! Descending order (scans run both ways), the cut of long values in indexes, and decoding of values (an index
-//! entry ends with a path, which is all that is read back).
+//! Descending order (scans run both ways), the cut of long values in indexes, and decoding of values but for
+//! numbers, which sums are made of, and paths.
 //! Equal values have equal bytes, so that 3 and 3.0 cannot be told apart afterwards.
 
 use crate::compare::rank;
@@ -221,6 +221,47 @@ pub fn encoded_len(bytes: &[u8]) -> Option<usize> {
         }
     }
 }
+
+/// The number at the start of an encoding. 3.0 and 3 have the same bytes and are read as 3. `None` if it is no number. −0 was written as 0.
+pub fn decode_number(bytes: &[u8]) -> Option<Value> {
+    let (&tag, body) = bytes.split_first()?;
+    if tag != TAG_FIRST + TAG_STEP * rank::NUMBER {
+        return None;
+    }
+    let (ordered, rest) = body.split_first_chunk::<8>()?;
+    let remainder = rest.first_chunk::<2>()?;
+    let ordered = u64::from_be_bytes(*ordered);
+    let remainder = i128::from(u16::from_be_bytes(*remainder)) - REMAINDER_BIAS;
+    let nearest = match ordered {
+        0 => f64::NAN,
+        _ if ordered >> 63 == 1 => f64::from_bits(ordered & !(1 << 63)),
+        _ => f64::from_bits(!ordered),
+    };
+    // Saturates: what no integer reaches is not equal to the integer below.
+    let whole = nearest as i128;
+    let integer = whole
+        .checked_add(remainder)
+        .and_then(|sum| i64::try_from(sum).ok());
+    match integer {
+        Some(integer) if whole as f64 == nearest => Some(Value::Integer(integer)),
+        Some(_) | None => Some(Value::Double(nearest)),
+    }
+}
+
+/// The length of a path's first segment, as `encode_path_prefix` writes it. `None` at the end of the path, or if
+/// the bytes are none.
+pub fn encoded_segment_len(bytes: &[u8]) -> Option<usize> {
+    let (&tag, body) = bytes.split_first()?;
+    let rest = match tag {
+        NUMERIC_ID => body.get(8..)?,
+        STRING_ID => skip_bytes(body)?,
+        _ => return None,
+    };
+    Some(bytes.len() - rest.len())
+}
+
+/// What ends a path that `encode_path` has written.
+pub const PATH_END: u8 = END;
 
 enum Container {
     Array,

@@ -89,8 +89,8 @@ impl Place {
         out.extend_from_slice(PLACE_END);
     }
 
-    /// What stands before a document's path within the place.
-    fn base(&self) -> Vec<u8> {
+    /// What stands before a document's path within the place, as `model::order` writes it.
+    pub fn base(&self) -> Vec<u8> {
         let mut base = Vec::new();
         match self {
             Place::Collection(collection) => encode_path_prefix(collection.as_str(), &mut base),

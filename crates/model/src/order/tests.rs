@@ -252,3 +252,58 @@ fn the_format_stays() {
         "60 01 6b00 10 00",
     );
 }
+
+#[test]
+fn numbers_read_back_as_what_they_equal() {
+    for integer in [
+        0,
+        1,
+        -1,
+        3,
+        (1 << 53) + 1,
+        -(1 << 53) - 1,
+        i64::MAX,
+        i64::MAX - 511,
+        i64::MIN,
+        i64::MIN + 1,
+    ] {
+        let mut bytes = Vec::new();
+        encode_value(&Value::Integer(integer), &mut bytes);
+        bytes.push(7);
+        assert!(matches!(decode_number(&bytes), Some(Value::Integer(read)) if read == integer));
+    }
+    for double in [
+        2.5,
+        -2.5,
+        1e300,
+        -1e300,
+        9_223_372_036_854_775_808.0,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::MIN_POSITIVE,
+    ] {
+        let mut bytes = Vec::new();
+        encode_value(&Value::Double(double), &mut bytes);
+        assert!(matches!(decode_number(&bytes), Some(Value::Double(read)) if read == double));
+    }
+    let mut bytes = Vec::new();
+    encode_value(&Value::Double(f64::NAN), &mut bytes);
+    assert!(matches!(decode_number(&bytes), Some(Value::Double(read)) if read.is_nan()));
+    bytes.clear();
+    encode_value(&Value::Double(-3.0), &mut bytes);
+    assert!(matches!(decode_number(&bytes), Some(Value::Integer(-3))));
+    bytes.clear();
+    encode_value(&Value::String("3".to_owned()), &mut bytes);
+    assert!(decode_number(&bytes).is_none());
+}
+
+#[test]
+fn segments_are_measured() {
+    let mut bytes = Vec::new();
+    encode_path_prefix("__id7__/a\u{0}b", &mut bytes);
+    let first = encoded_segment_len(&bytes).unwrap();
+    assert_eq!(first, 9);
+    let second = encoded_segment_len(&bytes[first..]).unwrap();
+    assert_eq!(first + second, bytes.len());
+    assert_eq!(encoded_segment_len(&[PATH_END]), None);
+}
