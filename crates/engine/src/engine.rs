@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use watchfire_model::{Clock, DatabaseName, Timestamp, Write};
 use watchfire_storage::{Applied, Batch, Operation, Snapshot, Store, Version};
 
-use crate::advice::Advisor;
+use crate::advice::{Advisor, MissingIndexes};
 use crate::changelog::reader::{EntriesSince, Stored, read_entries};
 use crate::changelog::tail::Tail;
 use crate::commit::group::Receipt;
@@ -125,6 +125,14 @@ impl Engine {
     /// What is known about indexes at the present.
     pub async fn catalog(&self) -> Result<Arc<Catalog>, Error> {
         Err(Error::Unavailable("not yet".to_owned()))
+    }
+
+    /// The indexes that queries have wanted since the database was opened and that are not ready.
+    pub async fn missing_indexes(&self) -> Result<MissingIndexes, Error> {
+        let context = &self.inner.context;
+        let snapshot = self.inner.store.snapshot().await?;
+        let catalog = context.catalogs.at(snapshot.as_ref()).await?;
+        Ok(context.advisor.missing(&catalog))
     }
 
     /// Defines an index and begins to build it. Fails with `IndexExists`, or `ResourceExhausted` past `INDEXES_MAX`.
