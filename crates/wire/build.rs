@@ -5,13 +5,16 @@
 use std::error::Error;
 
 /// Every file that is compiled; imports are found below `proto`.
-const FILES: [&str; 6] = [
+const FILES: [&str; 9] = [
     "google/rpc/status.proto",
     "google/type/latlng.proto",
     "google/firestore/v1/document.proto",
     "google/firestore/v1/write.proto",
     "google/firestore/v1/query.proto",
     "google/firestore/v1/firestore.proto",
+    "google/longrunning/operations.proto",
+    "google/firestore/admin/v1/operation.proto",
+    "google/firestore/admin/v1/firestore_admin.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

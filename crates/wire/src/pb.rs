@@ -1,5 +1,5 @@
 //! The generated messages and service, in the packages of the protocol; those of
-//! `google.firestore.v1` also directly here. Made by `build.rs` from `proto/`; nothing is written by hand.
+//! `google.firestore.v1` also directly here, those of its administration in `admin`. Made by `build.rs` from `proto/`; nothing is written by hand.
 
 // Generated code follows the generator's habits, not ours.
 #![allow(clippy::all, clippy::unwrap_used, clippy::indexing_slicing)]
@@ -12,6 +12,17 @@ pub mod google {
         pub mod v1 {
             tonic::include_proto!("google.firestore.v1");
         }
+        /// `google.firestore.admin`.
+        pub mod admin {
+            /// `google.firestore.admin.v1`.
+            pub mod v1 {
+                tonic::include_proto!("google.firestore.admin.v1");
+            }
+        }
+    }
+    /// `google.longrunning`.
+    pub mod longrunning {
+        tonic::include_proto!("google.longrunning");
     }
     /// `google.rpc`.
     pub mod rpc {
@@ -23,6 +34,8 @@ pub mod google {
     }
 }
 
+pub use google::firestore::admin::v1 as admin;
 pub use google::firestore::v1::*;
+pub use google::longrunning;
 pub use google::rpc::Status;
 pub use google::r#type::LatLng;
