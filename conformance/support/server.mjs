@@ -28,23 +28,27 @@ async function answers(port) {
 }
 
 export class Server {
-  constructor(port, data) {
+  constructor(port, data, args = []) {
     this.port = port;
     this.data = data;
+    // More arguments of `watchfire serve`; may change before the next launch.
+    this.args = args;
     this.host = `127.0.0.1:${port}`;
     this.output = '';
   }
 
   // A server of its own for a suite, or the one that WATCHFIRE_TARGET_HOST names.
-  static async start() {
+  static async start(...args) {
     const given = process.env.WATCHFIRE_TARGET_HOST;
     if (given) {
+      // A server that somebody else has started has its own settings.
+      if (args.length) return null;
       const server = new Server(Number(given.split(':')[1]), null);
       server.host = given;
       return server;
     }
     const data = await mkdtemp(path.join(os.tmpdir(), 'watchfire-conformance-'));
-    const server = new Server(await freePort(), data);
+    const server = new Server(await freePort(), data, args);
     await server.launch();
     return server;
   }
@@ -52,7 +56,7 @@ export class Server {
   async launch() {
     const binary = process.env.WATCHFIRE_BIN;
     if (!binary) throw new Error('WATCHFIRE_BIN must name the built server; run `cargo xtask conformance`');
-    const child = spawn(binary, ['serve', '--listen', this.host, '--data', this.data], {
+    const child = spawn(binary, ['serve', '--listen', this.host, '--data', this.data, ...this.args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, RUST_LOG: process.env.RUST_LOG ?? 'warn' },
     });
@@ -60,7 +64,7 @@ export class Server {
     this.exit = new Promise(resolve => child.once('exit', (code, signal) => resolve({ code, signal })));
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', bytes => {
-        this.output = (this.output + bytes).slice(-20_000);
+        this.output = (this.output + bytes).slice(-200_000);
       });
     }
     const deadline = Date.now() + START_MS_MAX;
@@ -77,13 +81,25 @@ export class Server {
     await this.exit;
   }
 
-  async stop() {
-    if (!this.child) return;
+  // Stops in good order and starts again on the same data and port, with other arguments.
+  async restart(...args) {
+    await this.end();
+    this.args = args;
+    await this.launch();
+  }
+
+  async end() {
     this.child.kill('SIGTERM');
     const { code, signal } = await this.exit;
-    await rm(this.data, { recursive: true, force: true });
-    if (code !== 0) {
-      throw new Error(`the server ended with ${code ?? signal}, expected 0:\n${this.output}`);
+    if (code !== 0) throw new Error(`the server ended with ${code ?? signal}, expected 0:\n${this.output}`);
+  }
+
+  async stop() {
+    if (!this.child) return;
+    try {
+      await this.end();
+    } finally {
+      await rm(this.data, { recursive: true, force: true });
     }
   }
 }
