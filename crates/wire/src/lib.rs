@@ -29,6 +29,7 @@
 //! What is not here: defaults, policy, network, storage, and any rule about documents or queries
 //! that holds without the protocol (those are the model's).
 
+pub mod admin;
 pub mod codec;
 pub mod document;
 pub mod listen;
