@@ -31,7 +31,11 @@ const CASES: usize = 3_000;
 
 /// Makes worlds until enough has been asked; each answers how many queries it asked. Uses all processors.
 fn worlds(name: &str, world: impl Fn(u64) -> usize + Sync) {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().expect("a number"))
+    };
     let first = number("WATCHFIRE_SEED").unwrap_or(SEED);
     let cases = number("WATCHFIRE_CASES").map_or(CASES, |cases| usize::try_from(cases).unwrap());
     println!("{name}: at least {cases} queries from seed {first}");

@@ -142,9 +142,9 @@ impl Life<'_> {
             .map(|_| data::write(self.choices, self.taste, &known))
             .collect();
         let engine = self.engine.clone();
-        self.commits.push(tokio::spawn(async move {
-            world::commit(&engine, writes).await
-        }));
+        self.commits.push(tokio::spawn(
+            async move { world::commit(&engine, writes).await },
+        ));
     }
 
     /// Waits for all commits, and compares all answers.

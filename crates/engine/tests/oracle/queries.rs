@@ -90,18 +90,19 @@ impl<'a> Maker<'a> {
         if self.choices.percent(85) {
             parts.filter = Some(self.filter(&witnesses, everything));
         }
-        parts.order = self.orders(parts.filter.as_ref(), everything);
+        parts.order = self.orders(parts.filter.as_ref(), &witnesses, everything);
         parts.start = self.cursor(&parts.order, &witnesses);
         parts.end = self.cursor(&parts.order, &witnesses);
         if self.choices.percent(20) {
-            parts.offset = u32::try_from(self.choices.below(8)).unwrap();
+            parts.offset = u32::try_from(self.choices.weighted(&[1, 6, 3, 2, 1, 1])).unwrap();
         }
         if self.choices.percent(45) {
-            parts.limit = Some(u32::try_from(self.choices.below(9)).unwrap());
+            parts.limit =
+                Some(u32::try_from(self.choices.weighted(&[1, 5, 5, 3, 3, 2, 1, 1, 1])).unwrap());
         }
         if self.choices.percent(25) {
             let paths = (0..self.choices.between(1, 3))
-                .map(|_| self.field(true))
+                .map(|_| self.field(true, None))
                 .collect();
             parts.projection = Some(FieldMask::new(paths));
         }
@@ -170,9 +171,22 @@ impl<'a> Maker<'a> {
         selected.copied().collect()
     }
 
-    fn field(&mut self, names: bool) -> FieldPath {
+    /// Mostly one that the document has.
+    fn field(&mut self, names: bool, witness: Option<&Document>) -> FieldPath {
         if names && self.choices.percent(10) {
             return FieldPath::document_name();
+        }
+        if let Some(witness) = witness
+            && self.choices.percent(90)
+        {
+            let present: Vec<FieldPath> = FIELDS
+                .iter()
+                .map(|name| data::field(name))
+                .filter(|field| field.get(&witness.fields).is_some())
+                .collect();
+            if !present.is_empty() {
+                return self.choices.pick(&present).clone();
+            }
         }
         // The last one is in no document: seldom.
         let len = if self.choices.percent(5) {
@@ -184,42 +198,61 @@ impl<'a> Maker<'a> {
     }
 
     fn filter(&mut self, witnesses: &[&'a Document], everything: bool) -> Filter {
+        let witness = self.witness(witnesses);
         match self.choices.weighted(&[60, 20, 20]) {
             // One alternative.
-            0 => self.clause(witnesses, everything, 4),
+            0 => self.clause(witness, witnesses, everything, 4),
             // Several.
-            1 => self.alternatives(witnesses, everything),
+            1 => self.alternatives(witness, witnesses, everything),
             // Something in common, and several.
             _ => {
-                let common = self.clause(witnesses, everything, 2);
-                let mut filters = vec![common, self.alternatives(witnesses, everything)];
+                let common = self.clause(witness, witnesses, everything, 2);
+                let several = self.alternatives(witness, witnesses, everything);
+                let mut filters = vec![common, several];
                 if self.choices.percent(20) {
-                    filters.push(self.alternatives(witnesses, everything));
+                    filters.push(self.alternatives(witness, witnesses, everything));
                 }
                 Filter::And(filters)
             }
         }
     }
 
-    fn alternatives(&mut self, witnesses: &[&'a Document], everything: bool) -> Filter {
-        Filter::Or(
-            (0..self.choices.between(1, 3))
-                .map(|_| self.clause(witnesses, everything, 2))
-                .collect(),
-        )
+    fn witness(&mut self, witnesses: &[&'a Document]) -> Option<&'a Document> {
+        (!witnesses.is_empty()).then(|| *self.choices.pick::<&Document>(witnesses))
     }
 
-    /// Conditions that one document satisfies, as far as that is possible.
-    fn clause(&mut self, witnesses: &[&'a Document], everything: bool, most: usize) -> Filter {
-        let witness = (!witnesses.is_empty()).then(|| *self.choices.pick(witnesses));
+    /// Of which the document satisfies one, as far as that is possible.
+    fn alternatives(
+        &mut self,
+        witness: Option<&'a Document>,
+        witnesses: &[&'a Document],
+        everything: bool,
+    ) -> Filter {
+        let mut clauses = vec![self.clause(witness, witnesses, everything, 2)];
+        for _ in 1..self.choices.between(1, 3) {
+            let witness = self.witness(witnesses);
+            let at = self.choices.below(clauses.len() + 1);
+            clauses.insert(at, self.clause(witness, witnesses, everything, 2));
+        }
+        Filter::Or(clauses)
+    }
+
+    /// Conditions that the document satisfies, as far as that is possible.
+    fn clause(
+        &mut self,
+        witness: Option<&'a Document>,
+        witnesses: &[&'a Document],
+        everything: bool,
+        most: usize,
+    ) -> Filter {
         let len = self.choices.between(1, most);
         let mut leaves: Vec<Filter> = (0..len)
             .map(|_| {
-                let witness = witness.filter(|_| self.choices.percent(88));
+                let witness = witness.filter(|_| self.choices.percent(92));
                 let field = if everything {
                     FieldPath::document_name()
                 } else {
-                    self.field(true)
+                    self.field(true, witness)
                 };
                 self.leaf(field, witness, witnesses)
             })
@@ -247,8 +280,8 @@ impl<'a> Maker<'a> {
             value,
         };
         match &value {
-            Value::Null if self.choices.percent(70) => return unary(field, UnaryOperator::IsNull),
-            Value::Double(double) if double.is_nan() && self.choices.percent(70) => {
+            Value::Null if self.choices.percent(94) => return unary(field, UnaryOperator::IsNull),
+            Value::Double(double) if double.is_nan() && self.choices.percent(94) => {
                 return unary(field, UnaryOperator::IsNan);
             }
             Value::Array(elements) if !elements.is_empty() && self.choices.percent(75) => {
@@ -378,7 +411,9 @@ impl<'a> Maker<'a> {
             reason = "only small numbers"
         )]
         match value {
-            Value::Integer(integer) if integer.abs() < 1_000_000 && self.choices.percent(30) => {
+            Value::Integer(integer)
+                if integer.unsigned_abs() < 1_000_000 && self.choices.percent(30) =>
+            {
                 Value::Double(if integer == 0 && self.choices.percent(50) {
                     -0.0
                 } else {
@@ -412,7 +447,13 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn orders(&mut self, filter: Option<&Filter>, everything: bool) -> Vec<Order> {
+    fn orders(
+        &mut self,
+        filter: Option<&Filter>,
+        witnesses: &[&'a Document],
+        everything: bool,
+    ) -> Vec<Order> {
+        let witness = self.witness(witnesses);
         let mut orders: Vec<Order> = Vec::new();
         let direction = if self.choices.percent(60) {
             Direction::Ascending
@@ -443,7 +484,7 @@ impl<'a> Maker<'a> {
             return orders;
         }
         if let Some(filter) = filter
-            && self.choices.percent(50)
+            && self.choices.percent(60)
         {
             let fields: Vec<&FieldPath> = filter
                 .leaves()
@@ -459,7 +500,7 @@ impl<'a> Maker<'a> {
         }
         if self.choices.percent(45) {
             for _ in 0..self.choices.between(1, 2) {
-                let (field, turn) = (self.field(false), self.choices.percent(25));
+                let (field, turn) = (self.field(false, witness), self.choices.percent(25));
                 add(&mut orders, field, turn);
             }
         }
@@ -471,7 +512,7 @@ impl<'a> Maker<'a> {
     }
 
     fn cursor(&mut self, orders: &[Order], witnesses: &[&'a Document]) -> Option<Cursor> {
-        if orders.is_empty() || !self.choices.percent(30) {
+        if orders.is_empty() || !self.choices.percent(22) {
             return None;
         }
         let len = self.choices.between(1, orders.len());

@@ -274,9 +274,8 @@ impl Asker {
             );
         }
         let explained = view.explain(query).await;
-        let explained = explained.unwrap_or_else(|error| {
-            panic!("{}: explain: {error:?}\n{query:#?}", self.seed)
-        });
+        let explained = explained
+            .unwrap_or_else(|error| panic!("{}: explain: {error:?}\n{query:#?}", self.seed));
         assert_eq!(
             explained, stats.indexes_used,
             "{}: explained\n{query:#?}",

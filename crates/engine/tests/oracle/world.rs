@@ -187,7 +187,11 @@ fn places(catalog: &Catalog, definitions: &[Definition]) -> BTreeMap<IndexId, us
 }
 
 /// A database that had the indexes from the beginning, and then got the documents.
-async fn twin(catalog: &Catalog, definitions: &[Definition], state: &State) -> BTreeMap<Vec<u8>, Bytes> {
+async fn twin(
+    catalog: &Catalog,
+    definitions: &[Definition],
+    state: &State,
+) -> BTreeMap<Vec<u8>, Bytes> {
     let store = Kept::new();
     let engine = Engine::open_with(
         database(),
@@ -249,7 +253,11 @@ pub async fn check_index(engine: &Engine, store: &dyn Store, state: &State) {
                 difference(&found, expected),
                 definitions
                     .iter()
-                    .map(|definition| format!("{} {:?} {definition}", definition.group(), definition.scope()))
+                    .map(|definition| format!(
+                        "{} {:?} {definition}",
+                        definition.group(),
+                        definition.scope()
+                    ))
                     .collect::<Vec<_>>()
                     .join("; "),
                 catalog.fields().collect::<Vec<_>>(),
