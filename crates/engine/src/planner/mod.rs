@@ -1,8 +1,23 @@
 //! From a query to the bytes that have to be read.
+//!
+//! The filter becomes alternatives (`normal`), each alternative a way to read it (`access`), bounds become key
+//! ranges (`range`). What can be read in the query's order without looking at anything else is read so. Where an
+//! index is missing, the ways that are left are counted against each other.
+//!
+//! A plan promises coverage: what it reads holds every document that matches. Whether a document that is read does
+//! match is known without looking at it only where a branch is `covered`. Nothing here reads a value.
+
+mod access;
+mod explain;
+mod normal;
+mod range;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
+use watchfire_model::query::Direction as OrderDirection;
 use watchfire_model::{
-    CollectionPath, DatabaseName, DocumentPath, FieldPath, Filter, Invalid, Query,
+    CollectionPath, DatabaseName, DocumentPath, FieldPath, Filter, Order, Query, Value,
 };
 use watchfire_storage::{Direction, Range, Snapshot};
 
@@ -11,6 +26,8 @@ use crate::index::catalog::Catalog;
 use crate::index::definition::Scope;
 use crate::index::key::Place;
 use crate::index::missing::MissingIndex;
+use crate::planner::access::{Choice, Reading, Wanted, Way, place_of};
+use crate::planner::normal::alternatives;
 
 /// What is read for one query: branches, each of which answers one alternative of the filter.
 #[derive(Clone, Debug)]
@@ -85,6 +102,51 @@ pub struct IndexScan {
     pub cut: bool,
     /// For each column, its position among the index's fields, as payloads count them.
     pub positions: Vec<u8>,
+    /// Fields whose whole values `start` fixes; elements of arrays are not among them.
+    pub fixed: Vec<FixedField>,
+}
+
+/// A field that has the same value in every entry of a scan.
+#[derive(Clone, Debug)]
+pub struct FixedField {
+    pub field: FieldPath,
+    /// Equal to the document's, which may be 3.0 where this is 3: the payload of the entry tells.
+    pub value: Value,
+    /// Its position among the index's fields, as payloads count them.
+    pub position: u8,
+}
+
+/// Where the entries of a branch hold a field's value.
+#[derive(Clone, Debug)]
+pub enum Held<'a> {
+    /// In this column.
+    Column(usize),
+    /// In the start of this scan.
+    Fixed { scan: usize, fixed: &'a FixedField },
+}
+
+impl Branch {
+    /// Where the value of a field can be had without the document; `None` if nowhere. Values that were cut are not
+    /// told from others.
+    pub fn held(&self, field: &FieldPath) -> Option<Held<'_>> {
+        let Source::Entries(scans) = &self.source else {
+            return None;
+        };
+        let columns = scans.first().map(|scan| scan.columns.as_slice());
+        if let Some(column) = columns
+            .unwrap_or_default()
+            .iter()
+            .position(|column| column.field == *field)
+        {
+            return Some(Held::Column(column));
+        }
+        scans.iter().enumerate().find_map(|(scan, one)| {
+            one.fixed
+                .iter()
+                .find(|fixed| fixed.field == *field)
+                .map(|fixed| Held::Fixed { scan, fixed })
+        })
+    }
 }
 
 /// A value in an entry.
@@ -115,10 +177,218 @@ pub struct ColumnTest {
 
 /// Chooses the plan that touches least. The same query, catalogue and data give the same plan.
 pub async fn choose(
-    _snapshot: &dyn Snapshot,
-    _catalog: &Catalog,
-    _database: &DatabaseName,
-    _query: &Query,
+    snapshot: &dyn Snapshot,
+    catalog: &Catalog,
+    database: &DatabaseName,
+    query: &Query,
 ) -> Result<Plan, Error> {
-    Err(Error::Invalid(Invalid::new("not yet")))
+    let asked = Asked {
+        reading: Reading::Documents,
+        orders: query.order().to_vec(),
+        loose: 0,
+    };
+    plan(snapshot, catalog, database, query, asked).await
+}
+
+/// As `choose`, for those who only want to know which documents match, or how many.
+pub async fn choose_names(
+    snapshot: &dyn Snapshot,
+    catalog: &Catalog,
+    database: &DatabaseName,
+    query: &Query,
+) -> Result<Plan, Error> {
+    let asked = Asked {
+        reading: Reading::Names,
+        orders: query.order().to_vec(),
+        loose: 0,
+    };
+    plan(snapshot, catalog, database, query, asked).await
+}
+
+/// As `choose_names`, for those who want the values of some fields: a plan in which `Branch::held` knows every one of
+/// them in every branch, or else `Plan::missing` says which index would make it so.
+///
+/// The branches come in the order of `field_orders`, which `Plan::ordered` and `Branch::sort` count; of a plan with
+/// one branch only the part before the fields. When limit, offset or cursors make the query's own order matter, that
+/// order is kept, and fields that it does not have are in no entry: nothing is missing then, the documents have to be read.
+pub async fn choose_for_fields(
+    snapshot: &dyn Snapshot,
+    catalog: &Catalog,
+    database: &DatabaseName,
+    query: &Query,
+    fields: &[FieldPath],
+) -> Result<Plan, Error> {
+    let orders = field_orders(query, fields);
+    let asked = Asked {
+        reading: Reading::Names,
+        loose: orders.len() - query.order().len().min(orders.len()),
+        orders,
+    };
+    plan(snapshot, catalog, database, query, asked).await
+}
+
+/// The query's orders with the fields, ascending, before the name; only the query's when its own order matters.
+pub fn field_orders(query: &Query, fields: &[FieldPath]) -> Vec<Order> {
+    let mut orders = query.order().to_vec();
+    let order_matters = query.limit().is_some()
+        || query.offset() > 0
+        || query.start().is_some()
+        || query.end().is_some();
+    if order_matters {
+        return orders;
+    }
+    let mut new: Vec<&FieldPath> = fields
+        .iter()
+        .filter(|field| !orders.iter().any(|order| order.field == **field))
+        .collect();
+    new.sort();
+    new.dedup();
+    if !new.is_empty() {
+        let ascending = |field: FieldPath| Order {
+            field,
+            direction: OrderDirection::Ascending,
+        };
+        orders.pop();
+        orders.extend(new.into_iter().cloned().map(ascending));
+        orders.push(ascending(FieldPath::document_name()));
+    }
+    orders
+}
+
+/// What is planned besides the query itself.
+struct Asked {
+    reading: Reading,
+    orders: Vec<Order>,
+    /// How many orders before the name are only wanted for their values.
+    loose: usize,
+}
+
+async fn plan(
+    snapshot: &dyn Snapshot,
+    catalog: &Catalog,
+    database: &DatabaseName,
+    query: &Query,
+    asked: Asked,
+) -> Result<Plan, Error> {
+    let alternatives = alternatives(query);
+    let wanted = Wanted {
+        query,
+        catalog,
+        reading: asked.reading,
+        orders: &asked.orders,
+        // Several branches are merged, and for that their order must be whole.
+        loose: if alternatives.len() > 1 {
+            0
+        } else {
+            asked.loose
+        },
+        place: place_of(query)?,
+    };
+    let mut plan = Plan {
+        branches: Vec::new(),
+        ordered: asked.orders.len(),
+        missing: None,
+        indexes_used: Vec::new(),
+    };
+    for conjunction in &alternatives {
+        let way = match wanted.choose(conjunction)? {
+            Choice::Nothing => continue,
+            Choice::Perfect(way) => way,
+            Choice::Best(ways, missing) => {
+                if let Some((definition, building)) = missing
+                    && plan.missing.is_none()
+                {
+                    plan.missing = Some(Box::new(MissingIndex {
+                        database: database.clone(),
+                        definition,
+                        building,
+                        several_inequalities: has_several_inequalities(query),
+                    }));
+                }
+                match race(snapshot, ways).await? {
+                    Some(way) => way,
+                    None => continue,
+                }
+            }
+        };
+        for used in way.used {
+            if !plan.indexes_used.contains(&used) {
+                plan.indexes_used.push(used);
+            }
+        }
+        plan.ordered = plan.ordered.min(way.branch.sort.len());
+        plan.branches.push(way.branch);
+    }
+    for branch in &mut plan.branches {
+        branch.sort.truncate(plan.ordered);
+    }
+    Ok(plan)
+}
+
+fn has_several_inequalities(query: &Query) -> bool {
+    let mut fields = query
+        .filter()
+        .into_iter()
+        .flat_map(Filter::leaves)
+        .filter_map(Filter::inequality_field)
+        .filter(|field| !field.is_document_name());
+    let first = fields.next();
+    fields.any(|field| Some(field) != first)
+}
+
+/// Keys that are counted at first, and at most, for each way that is left.
+const RACE_FIRST: usize = 100;
+const RACE_MAX: usize = 100_000;
+
+/// Ways that touch less than this many times the least are as good as that one.
+const RACE_TIE: usize = 2;
+
+/// Which way has least to touch: all are counted up to a bound, which grows until one has fewer keys than that.
+async fn race(snapshot: &dyn Snapshot, mut ways: Vec<Way>) -> Result<Option<Way>, Error> {
+    if ways.len() < 2 {
+        return Ok(ways.pop());
+    }
+    let mut bound = RACE_FIRST;
+    loop {
+        let mut counts = Vec::with_capacity(ways.len());
+        for way in &ways {
+            counts.push(count(snapshot, &way.branch.source, bound).await?);
+        }
+        let least = counts.iter().copied().min().unwrap_or(0);
+        if least < bound || bound >= RACE_MAX {
+            // Ways come best rank first.
+            let best = counts
+                .iter()
+                .position(|count| *count <= least.saturating_mul(RACE_TIE));
+            return Ok(best.map(|best| ways.swap_remove(best)));
+        }
+        bound *= 10;
+    }
+}
+
+/// How many keys would be touched, at most `limit`.
+async fn count(snapshot: &dyn Snapshot, source: &Source, limit: usize) -> Result<usize, Error> {
+    let scans = match source {
+        Source::Documents(paths) => return Ok(paths.len().min(limit)),
+        Source::Stored(range) | Source::Group { range, .. } => {
+            return Ok(snapshot.count(range, limit).await?.keys);
+        }
+        Source::Entries(scans) => scans,
+    };
+    // A join goes as far as the smallest of its scans.
+    let mut least = limit;
+    for scan in scans {
+        let mut keys = 0;
+        for range in &scan.ranges {
+            if keys >= least {
+                break;
+            }
+            keys += snapshot.count(range, least - keys).await?.keys;
+        }
+        least = least.min(keys);
+        if least == 0 {
+            break;
+        }
+    }
+    Ok(least)
 }
