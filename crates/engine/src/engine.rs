@@ -11,22 +11,23 @@ use watchfire_storage::{Applied, Batch, Operation, Snapshot, Store, Version};
 use crate::advice::{Advisor, MissingIndexes};
 use crate::changelog::reader::{EntriesSince, Stored, read_entries};
 use crate::changelog::tail::Tail;
+use crate::commit::convert::convert_if_old;
 use crate::commit::group::Receipt;
 use crate::commit::{
-    Command, Committer, HEAD_MOVED_RETRIES_MAX, QUEUE_COMMANDS_MAX, QUEUE_KIB_MAX, Request,
+    AlterRequest, Command, Committer, HEAD_MOVED_RETRIES_MAX, QUEUE_COMMANDS_MAX, QUEUE_KIB_MAX,
+    Request,
 };
 use crate::error::Error;
-use crate::index::catalog::{Catalog, FieldIndex, FieldKey, OperationId};
+use crate::index::build::{ESTIMATE_MAX, estimate};
+use crate::index::catalog::alter::Alteration;
+use crate::index::catalog::{Catalog, FieldIndex, FieldKey, OperationId, stored};
 use crate::index::definition::{Definition, IndexId};
-use crate::keyspace::{Catalogue, catalogue_key};
+use crate::keyspace::{Catalogue, FORMAT, catalogue_key};
 use crate::settings::Settings;
 use crate::stage::{Staged, Start, writes_len};
 use crate::transaction::{Access, TransactionId, TransactionOptions, Transactions};
 use crate::version::next;
 use crate::view::{Context, View};
-
-/// The format of the key space that this version reads and writes.
-const KEYSPACE_FORMAT: u8 = 1;
 
 /// Missing indexes that may wait to be defined.
 const WANTED_INDEXES_MAX: usize = 64;
@@ -52,7 +53,8 @@ impl Engine {
     /// Opens the database on the store, recovers the tail and starts the committer. Needs a Tokio runtime.
     ///
     /// Moves the head to the present (or one past the last version, should the clock be behind it), so that read
-    /// times move forward after a restart.
+    /// times move forward after a restart. A database of an older format is converted first, which takes as long as
+    /// reading all its documents and writing all its index entries.
     pub async fn open(
         database: DatabaseName,
         store: Arc<dyn Store>,
@@ -68,7 +70,9 @@ impl Engine {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Result<Self, Error> {
+        convert_if_old(&database, store.as_ref(), clock.as_ref()).await?;
         let opened = move_head(store.as_ref(), clock.as_ref()).await?;
+        let catalog = stored::load(store.snapshot().await?.as_ref()).await?;
         let tail = Arc::new(Tail::new(opened));
         let (commands, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let committer = Committer::new(
@@ -76,11 +80,11 @@ impl Engine {
             Arc::clone(&store),
             Arc::clone(&clock),
             Arc::clone(&tail),
+            Arc::new(catalog),
         );
-        tokio::spawn(committer.run(queue));
+        let (wanted, wanted_queue) = mpsc::channel(WANTED_INDEXES_MAX);
+        tokio::spawn(committer.run(queue, wanted_queue));
         let transactions = Transactions::new(&database, opened, clock.now());
-        // Nobody builds yet what is wanted.
-        let (wanted, _) = mpsc::channel(WANTED_INDEXES_MAX);
         let context = Arc::new(Context {
             database: database.clone(),
             clock: Arc::clone(&clock),
@@ -122,9 +126,10 @@ impl Engine {
         Err(Error::Unavailable("not yet".to_owned()))
     }
 
-    /// What is known about indexes at the present.
+    /// What is known about indexes at the present, with how far work on them has come.
     pub async fn catalog(&self) -> Result<Arc<Catalog>, Error> {
-        Err(Error::Unavailable("not yet".to_owned()))
+        let snapshot = self.inner.store.snapshot().await?;
+        Ok(Arc::new(stored::load(snapshot.as_ref()).await?))
     }
 
     /// The indexes that queries have wanted since the database was opened and that are not ready.
@@ -136,33 +141,60 @@ impl Engine {
     }
 
     /// Defines an index and begins to build it. Fails with `IndexExists`, or `ResourceExhausted` past `INDEXES_MAX`.
-    pub async fn create_index(&self, _definition: Definition) -> Result<OperationId, Error> {
-        Err(Error::Unavailable("not yet".to_owned()))
+    pub async fn create_index(&self, definition: Definition) -> Result<OperationId, Error> {
+        let group = definition.group().to_owned();
+        let estimated = self.estimate(Some(&group)).await?;
+        self.alter(Alteration::Create(definition), estimated).await
     }
 
     /// Deletes an index; a build under way is cancelled. Its entries go in the background. Fails with `NoSuch`.
-    pub async fn delete_index(&self, _id: IndexId) -> Result<(), Error> {
-        Err(Error::Unavailable("not yet".to_owned()))
+    pub async fn delete_index(&self, id: IndexId) -> Result<(), Error> {
+        self.alter(Alteration::Delete(id), 0).await.map(drop)
     }
 
     /// Changes the automatic indexes of some fields; `None` takes their configuration back. Answers with the
-    /// operation, which has ended already when nothing has to be done.
+    /// operation, which has ended already when nothing has to be done. Fails with `Invalid` for fields or indexes that
+    /// cannot be, with `ResourceExhausted` past `FIELD_CONFIGS_MAX`.
     pub async fn update_field(
         &self,
-        _key: FieldKey,
-        _indexes: Option<Vec<FieldIndex>>,
+        key: FieldKey,
+        indexes: Option<Vec<FieldIndex>>,
     ) -> Result<OperationId, Error> {
-        Err(Error::Unavailable("not yet".to_owned()))
+        let estimated = self.estimate(key.group.as_deref()).await?;
+        self.alter(Alteration::Field { key, indexes }, estimated)
+            .await
     }
 
-    /// Stops an operation as far as that is possible: an index that is being built is deleted. Fails with `NoSuch`.
-    pub async fn cancel_operation(&self, _id: OperationId) -> Result<(), Error> {
-        Err(Error::Unavailable("not yet".to_owned()))
+    /// Stops an operation as far as that is possible: an index that is being built is deleted; one that has ended
+    /// stays as it is. Fails with `NoSuch`, and with `FailedPrecondition` for the change of a field's indexes, which
+    /// is undone by changing it again.
+    pub async fn cancel_operation(&self, id: OperationId) -> Result<(), Error> {
+        self.alter(Alteration::Cancel(id), 0).await.map(drop)
     }
 
     /// Forgets an operation that has ended. Fails with `NoSuch`, or `FailedPrecondition` while it is under way.
-    pub async fn delete_operation(&self, _id: OperationId) -> Result<(), Error> {
-        Err(Error::Unavailable("not yet".to_owned()))
+    pub async fn delete_operation(&self, id: OperationId) -> Result<(), Error> {
+        self.alter(Alteration::Forget(id), 0).await.map(drop)
+    }
+
+    async fn estimate(&self, group: Option<&str>) -> Result<u64, Error> {
+        let snapshot = self.inner.store.snapshot().await?;
+        estimate(snapshot.as_ref(), group, ESTIMATE_MAX).await
+    }
+
+    async fn alter(&self, alteration: Alteration, estimated: u64) -> Result<OperationId, Error> {
+        let (reply, answer) = oneshot::channel();
+        let request = AlterRequest {
+            alteration,
+            estimated,
+            reply,
+        };
+        let sent = self.inner.commands.try_send(Command::Alter(request));
+        sent.map_err(|error| match error {
+            TrySendError::Full(_) => overloaded(),
+            TrySendError::Closed(_) => closed(),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// Begins a transaction at the present. Fails with `ResourceExhausted` when too many are open, with
@@ -222,8 +254,6 @@ impl Engine {
         // Commits larger than the whole bound wait alone.
         let kib =
             u32::try_from((bytes >> 10).saturating_add(1).min(QUEUE_KIB_MAX)).unwrap_or(u32::MAX);
-        let overloaded =
-            || Error::ResourceExhausted("too many commits are waiting; try again later".to_owned());
         let permit = Arc::clone(&inner.waiting_kib)
             .try_acquire_many_owned(kib)
             .map_err(|_| overloaded())?;
@@ -325,6 +355,10 @@ impl Engine {
     }
 }
 
+fn overloaded() -> Error {
+    Error::ResourceExhausted("too many commits are waiting; try again later".to_owned())
+}
+
 fn closed() -> Error {
     Error::Unavailable("the database is closed".to_owned())
 }
@@ -368,16 +402,16 @@ async fn first_operations(
         None => Ok(vec![
             Operation::Put {
                 key,
-                value: Bytes::from_static(&[KEYSPACE_FORMAT]),
+                value: Bytes::from_static(&[FORMAT]),
             },
             Operation::Put {
                 key: catalogue_key(Catalogue::TrimmedTo),
                 value: Bytes::copy_from_slice(&version.0.to_be_bytes()),
             },
         ]),
-        Some([KEYSPACE_FORMAT]) => Ok(Vec::new()),
+        Some([FORMAT]) => Ok(Vec::new()),
         Some(other) => Err(Error::FailedPrecondition(format!(
-            "the database is stored in format {other:?}; this version of Watchfire reads format [{KEYSPACE_FORMAT}]"
+            "the database is stored in format {other:?}; this version of Watchfire reads format [{FORMAT}]"
         ))),
     }
 }

@@ -3,8 +3,8 @@
 //! | first byte | keyspace | rest of the key | value |
 //! |---|---|---|---|
 //! | 0x01 | documents | path in document-name order | `record` |
-//! | 0x02 | index entries of one collection | written by `index` | nothing |
-//! | 0x03 | index entries of a collection group | written by `index` | nothing |
+//! | 0x02 | automatic index entries of one collection | written by `index` | see `index::key` |
+//! | 0x03 | documents of a collection group | written by `index` | nothing |
 //! | 0x04 | changelog | version, 8 bytes big-endian | `changelog::entry` |
 //! | 0x05 | catalogue | ASCII name, for some with an id | depends on the name |
 //! | 0x06 | automatic index entries of a collection group | written by `index` | see `index::key` |
@@ -14,6 +14,10 @@ use bytes::Bytes;
 use watchfire_model::DocumentPath;
 use watchfire_model::order::encode_path;
 use watchfire_storage::{Range, Version};
+
+/// The format of the key space that this version reads and writes. Format 1 had no payloads in index entries; a
+/// database that is stored so is converted when it is opened.
+pub const FORMAT: u8 = 2;
 
 /// The parts of the key space, by the first byte of their keys.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -38,11 +42,28 @@ pub enum Keyspace {
 /// What the catalogue knows.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Catalogue {
-    /// One byte: the format of the key space. Absent in an empty store.
+    /// One byte: the format of the key space. Absent in an empty store. A zero follows while the database is being
+    /// converted to the format, in which state nothing else may open it.
     Format,
     /// 8 bytes big-endian: the newest version whose changelog entry has been trimmed, at first the version
     /// with which the database began.
     TrimmedTo,
+    /// 8 bytes big-endian: grows with every change of the indexes, but not with how far work on them has come.
+    /// Absent as long as there was no change.
+    IndexVersion,
+    /// 8 bytes big-endian: the number that the next index or operation gets. Absent before the first.
+    NextId,
+}
+
+/// The parts of the catalogue with a row for each thing. Rows are written by `index::catalog`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum CatalogueRows {
+    /// Defined indexes, by id, 8 bytes big-endian.
+    Indexes,
+    /// Field configurations, by the fields.
+    Fields,
+    /// Work on indexes, by id, 8 bytes big-endian.
+    Operations,
 }
 
 impl Keyspace {
@@ -119,11 +140,26 @@ pub fn catalogue_key(entry: Catalogue) -> Bytes {
     let name: &[u8] = match entry {
         Catalogue::Format => b"format",
         Catalogue::TrimmedTo => b"trimmed-to",
+        Catalogue::IndexVersion => b"index-version",
+        Catalogue::NextId => b"next-id",
     };
     let mut key = Vec::with_capacity(name.len() + 1);
     key.push(Keyspace::Catalogue.byte());
     key.extend_from_slice(name);
     Bytes::from(key)
+}
+
+/// What stands before the id in the keys of such rows.
+pub fn catalogue_rows(rows: CatalogueRows) -> Vec<u8> {
+    let name: &[u8] = match rows {
+        CatalogueRows::Indexes => b"index/",
+        CatalogueRows::Fields => b"field/",
+        CatalogueRows::Operations => b"operation/",
+    };
+    let mut key = Vec::with_capacity(name.len() + 9);
+    key.push(Keyspace::Catalogue.byte());
+    key.extend_from_slice(name);
+    key
 }
 
 #[cfg(test)]

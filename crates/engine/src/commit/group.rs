@@ -21,6 +21,7 @@ use crate::changelog::tail::Published;
 use crate::commit::conflict::conflicts;
 use crate::error::Error;
 use crate::index;
+use crate::index::catalog::Catalog;
 use crate::keyspace::{changelog_key, document_key};
 use crate::record::encode_record;
 use crate::transaction::Transaction;
@@ -56,6 +57,7 @@ pub enum Missed {
 pub struct Group<'a> {
     database: &'a DatabaseName,
     clock: &'a dyn Clock,
+    catalog: &'a Catalog,
     /// The documents that any commit of the group names, as the group has left them so far.
     documents: HashMap<DocumentPath, Option<Arc<Document>>>,
     last: Version,
@@ -93,16 +95,19 @@ impl Touched {
 }
 
 impl<'a> Group<'a> {
-    /// A group on the state at `head`. `documents` has every document that a commit of the group names.
+    /// A group on the state at `head`, whose indexes are those of `catalog`. `documents` has every document that a
+    /// commit of the group names.
     pub fn new(
         database: &'a DatabaseName,
         clock: &'a dyn Clock,
+        catalog: &'a Catalog,
         head: Version,
         documents: HashMap<DocumentPath, Option<Arc<Document>>>,
     ) -> Self {
         Self {
             database,
             clock,
+            catalog,
             documents,
             last: head,
             entries: Vec::new(),
@@ -141,6 +146,7 @@ impl<'a> Group<'a> {
             index_operations.extend(index::diff::operations(
                 touched.before.as_deref(),
                 after.as_ref(),
+                self.catalog,
             )?);
             encoded.push(EncodedChange {
                 path: touched.path.clone(),

@@ -5,6 +5,8 @@
 //! the store, publish on the tail, answer the callers. Nobody else writes, and the committer waits for nobody but
 //! the store.
 //!
+//! Work on indexes is done here too, between groups: see `indexes`.
+//!
 //! When the store's head has moved without it, the committer reads the new entries and forms the group again on
 //! the newer state. When the store fails, every commit of the group is answered `Unavailable`; whether it was
 //! written is then found out by reading the head again before the next group. A store that can take no more
@@ -14,7 +16,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
 use watchfire_model::{Clock, DatabaseName, Document, DocumentPath, Write};
 use watchfire_storage::{Applied, Batch, Snapshot, Store, Version};
 
@@ -25,12 +29,17 @@ use crate::commit::conflict::conflicts;
 use crate::commit::group::{Formed, Group, Missed, Receipt, too_big};
 use crate::commit::latest::Latest;
 use crate::error::Error;
+use crate::index::catalog::alter::Alteration;
+use crate::index::catalog::{Catalog, OperationId, stored};
+use crate::index::definition::Definition;
 use crate::transaction::Transaction;
 use crate::version::{next, present};
 use crate::view::read_documents;
 
 pub mod conflict;
+pub mod convert;
 pub mod group;
+pub mod indexes;
 pub mod latest;
 
 /// How many commands may wait for the committer. Past it a commit is refused with `ResourceExhausted`.
@@ -67,12 +76,24 @@ pub struct Request {
     pub reply: oneshot::Sender<Result<Receipt, Error>>,
 }
 
+/// An alteration of the indexes on its way.
+pub struct AlterRequest {
+    /// What is asked for.
+    pub alteration: Alteration,
+    /// How many documents there are to look at, about.
+    pub estimated: u64,
+    /// Where the answer goes; nobody needs to wait for it.
+    pub reply: oneshot::Sender<Result<OperationId, Error>>,
+}
+
 /// What the committer may be told.
 pub enum Command {
     /// Commit this.
     Commit(Request),
     /// Move the tail to the present and answer with it.
     Settle(oneshot::Sender<Version>),
+    /// Alter the indexes.
+    Alter(AlterRequest),
     /// Close the store and end.
     Close(oneshot::Sender<Result<(), Error>>),
 }
@@ -103,6 +124,10 @@ pub struct Committer {
     clock: Arc<dyn Clock>,
     tail: Arc<Tail>,
     latest: Latest,
+    /// The indexes at the tail.
+    catalog: Arc<Catalog>,
+    /// When the last piece of work on indexes ended, and how long it took.
+    pace: indexes::Pace,
     /// Set once the store takes no more writes.
     read_only: Option<Error>,
     /// When everything that was due had been trimmed.
@@ -117,6 +142,7 @@ impl Committer {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         tail: Arc<Tail>,
+        catalog: Arc<Catalog>,
     ) -> Self {
         let trimmed_at = Version(0);
         Self {
@@ -125,29 +151,70 @@ impl Committer {
             clock,
             tail,
             latest: Latest::default(),
+            catalog,
+            pace: indexes::Pace::default(),
             read_only: None,
             trimmed_at,
             trim: Trim::Rests,
         }
     }
 
-    /// Runs until it is closed or every sender of commands is gone.
-    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    /// Runs until it is closed or every sender of commands is gone. Indexes that come through `wanted` are defined.
+    pub async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut wanted: mpsc::Receiver<Definition>,
+    ) {
+        let mut wanting = true;
         loop {
-            let patience = match self.trim {
-                Trim::Rests => TRIM_INTERVAL,
-                Trim::GoesOn => TRIM_PAUSE,
-            };
-            match tokio::time::timeout(patience, commands.recv()).await {
-                Ok(Some(first)) => {
-                    if let After::End = self.serve(first, &mut commands).await {
-                        return;
+            if self.index_work_is_due(Instant::now()) {
+                // Nobody is waited for; but other tasks may be about to send.
+                tokio::task::yield_now().await;
+                match commands.try_recv() {
+                    Ok(first) => {
+                        if let After::End = self.serve(first, &mut commands).await {
+                            return;
+                        }
+                    }
+                    Err(TryRecvError::Disconnected) => return,
+                    Err(TryRecvError::Empty) => {
+                        if let Ok(definition) = wanted.try_recv() {
+                            self.define(definition).await;
+                        }
                     }
                 }
-                Ok(None) => return,
-                Err(_elapsed) => {}
+            } else {
+                let patience = self.patience(Instant::now());
+                tokio::select! {
+                    taken = tokio::time::timeout(patience, commands.recv()) => match taken {
+                        Ok(Some(first)) => {
+                            if let After::End = self.serve(first, &mut commands).await {
+                                return;
+                            }
+                        }
+                        Ok(None) => return,
+                        Err(_elapsed) => {}
+                    },
+                    definition = wanted.recv(), if wanting => match definition {
+                        Some(definition) => self.define(definition).await,
+                        None => wanting = false,
+                    },
+                }
             }
             self.trim_if_due().await;
+            self.work_on_indexes_if_due().await;
+        }
+    }
+
+    /// How long it may wait for something to do.
+    fn patience(&self, now: Instant) -> Duration {
+        let patience = match self.trim {
+            Trim::Rests => TRIM_INTERVAL,
+            Trim::GoesOn => TRIM_PAUSE,
+        };
+        match self.index_work_due_in(now) {
+            Some(rest) => patience.min(rest),
+            None => patience,
         }
     }
 
@@ -156,6 +223,7 @@ impl Committer {
         let mut requests = Vec::new();
         let mut bytes = 0;
         let mut settles = Vec::new();
+        let mut alterations = Vec::new();
         let mut close = None;
         let mut command = Some(first);
         while let Some(taken) = command {
@@ -165,18 +233,25 @@ impl Committer {
                     requests.push(request);
                 }
                 Command::Settle(reply) => settles.push(reply),
+                Command::Alter(request) => alterations.push(request),
                 Command::Close(reply) => {
                     close = Some(reply);
                     break;
                 }
             }
             let full = requests.len() >= GROUP_COMMITS_MAX
-                || settles.len() >= GROUP_COMMITS_MAX
+                || settles.len() + alterations.len() >= GROUP_COMMITS_MAX
                 || bytes >= GROUP_BYTES_MAX;
             command = if full { None } else { commands.try_recv().ok() };
         }
         if !requests.is_empty() {
+            self.pace.commits_came();
             self.commit(requests).await;
+        }
+        for request in alterations {
+            let answer = self.alter(request.alteration, request.estimated).await;
+            // The caller may have gone away; the alteration is what it is.
+            let _ = request.reply.send(answer);
         }
         if !settles.is_empty() {
             self.settle().await;
@@ -238,7 +313,9 @@ impl Committer {
                     None => Missed::Entries(Vec::new()),
                 });
             }
-            let mut group = Group::new(&self.database, self.clock.as_ref(), head, documents);
+            let catalog = Arc::clone(&self.catalog);
+            let clock = self.clock.as_ref();
+            let mut group = Group::new(&self.database, clock, &catalog, head, documents);
             let answers: Vec<_> = requests
                 .iter()
                 .zip(&missed)
@@ -389,6 +466,8 @@ impl Committer {
                 tail.0, target.0
             )));
         }
+        // Others may have altered the indexes, or worked on them.
+        let catalog = stored::load(snapshot).await?;
         match read_entries(snapshot, tail, RING_ENTRIES_MAX).await? {
             Stored::Entries {
                 entries,
@@ -397,6 +476,7 @@ impl Committer {
             // Too much to keep: whoever needs it reads it from the store.
             Stored::Entries { .. } | Stored::TooOld => self.tail.skip_to(target),
         }
+        self.catalog = Arc::new(catalog);
         Ok(())
     }
 
@@ -449,27 +529,31 @@ impl Committer {
         operations: Vec<watchfire_storage::Operation>,
     ) -> Result<(), Error> {
         for _ in 0..=HEAD_MOVED_RETRIES_MAX {
-            let head = self.tail.version();
-            let version = next(self.clock.as_ref(), head);
-            match self
-                .apply(
-                    head,
-                    Batch {
-                        version,
-                        operations: operations.clone(),
-                    },
-                )
-                .await?
-            {
-                Outcome::Stored => {
-                    self.tail.publish(Vec::new(), version);
-                    return Ok(());
-                }
+            match self.maintain_once(operations.clone()).await? {
+                Outcome::Stored => return Ok(()),
                 Outcome::HeadMoved => self.catch_up().await?,
             }
         }
         Err(Error::Unavailable(
             "other servers kept committing first".to_owned(),
         ))
+    }
+
+    /// As `maintain`, if nobody else moved the head.
+    async fn maintain_once(
+        &mut self,
+        operations: Vec<watchfire_storage::Operation>,
+    ) -> Result<Outcome, Error> {
+        let head = self.tail.version();
+        let version = next(self.clock.as_ref(), head);
+        let batch = Batch {
+            version,
+            operations,
+        };
+        let outcome = self.apply(head, batch).await?;
+        if let Outcome::Stored = outcome {
+            self.tail.publish(Vec::new(), version);
+        }
+        Ok(outcome)
     }
 }

@@ -15,6 +15,7 @@ use watchfire_storage::{Batch, Direction, Operation, Range, Snapshot, Store, Ver
 
 use super::*;
 use crate::error::Error;
+use crate::index::catalog::Catalog;
 use crate::index::diff;
 use crate::index::entries::entries;
 use crate::keyspace::{Keyspace, document_key};
@@ -260,7 +261,7 @@ impl World {
         let mut operations = Vec::new();
         for (path, after) in changes {
             let before = self.documents.get(&path);
-            operations.extend(diff::operations(before, after.as_ref()).unwrap());
+            operations.extend(diff::operations(before, after.as_ref(), &Catalog::default()).unwrap());
             let key = document_key(&path);
             match after {
                 Some(after) => {
@@ -561,7 +562,7 @@ async fn entries_after_updates_are_those_of_the_documents() {
         for _ in 0..6 {
             let writes = 1 + choices.below(30);
             world.write(World::random(&mut choices, writes)).await;
-            let fresh: BTreeSet<Bytes> = world.documents.values().flat_map(entries).collect();
+            let fresh: BTreeSet<Bytes> = world.documents.values().flat_map(|document| entries(document, &Catalog::default()).into_keys()).collect();
             let mut stored = BTreeSet::new();
             for keyspace in [Keyspace::Index, Keyspace::Group] {
                 let page = world
@@ -1062,7 +1063,7 @@ fn a_document_may_not_have_too_many_or_too_long_entries() {
         fields,
     };
     let message = |fields: Fields| {
-        diff::operations(None, Some(&document(fields)))
+        diff::operations(None, Some(&document(fields)), &Catalog::default())
             .map(|operations| operations.len())
             .map_err(|error| error.to_string())
     };

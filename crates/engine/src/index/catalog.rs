@@ -16,10 +16,18 @@
 //! be read, `kept` is written with every commit, and `removing` is only deleted.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use tokio::sync::Mutex;
 use watchfire_model::{FieldPath, Timestamp};
+use watchfire_storage::Snapshot;
 
+use crate::error::Error;
 use crate::index::definition::{Definition, IndexId, Mode, Scope};
+
+pub mod alter;
+pub(crate) mod layout;
+pub mod stored;
 
 /// How many defined indexes a database may have.
 pub const INDEXES_MAX: usize = 1_000;
@@ -178,6 +186,9 @@ pub struct Catalog {
     pub(crate) indexes: BTreeMap<IndexId, Index>,
     pub(crate) fields: BTreeMap<FieldKey, FieldConfig>,
     pub(crate) operations: BTreeMap<OperationId, Operation>,
+    /// The next number that an index or an operation gets, at least 1.
+    pub(crate) next_id: u64,
+    pub(crate) derived: layout::Derived,
 }
 
 impl Catalog {
@@ -190,8 +201,10 @@ impl Catalog {
 
     /// Defined indexes over collections with this id, those being deleted left out, in order of id.
     pub fn indexes_of(&self, group: &str) -> impl Iterator<Item = &Index> {
-        self.indexes()
-            .filter(move |index| index.definition.group() == group)
+        self.layout(group)
+            .into_iter()
+            .flat_map(|layout| &layout.indexes)
+            .filter_map(|id| self.index(*id))
     }
 
     /// An index by id, if it is not being deleted.
@@ -245,23 +258,53 @@ impl Catalog {
     }
 }
 
-/// The newest catalogue that is known, for all readers of one open database.
+/// How many catalogues are remembered: the newest, and some that older snapshots need.
+const CACHED_MAX: usize = 4;
+
+/// The catalogues that readers of one open database need, newest first.
 #[derive(Debug, Default)]
 pub struct Catalogs {
-    newest: std::sync::RwLock<std::sync::Arc<Catalog>>,
+    cached: RwLock<Vec<Arc<Catalog>>>,
+    /// Held while one is read from the store, so that many readers read it once.
+    loading: Mutex<()>,
 }
 
 impl Catalogs {
-    /// The catalogue that belongs to the snapshot: the one that is remembered when its version is the snapshot's,
-    /// else the one that is stored there.
-    pub async fn at(
-        &self,
-        _snapshot: &dyn watchfire_storage::Snapshot,
-    ) -> Result<std::sync::Arc<Catalog>, crate::error::Error> {
-        Ok(self
-            .newest
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone())
+    /// The catalogue that belongs to the snapshot: one that is remembered when its version is the snapshot's, else
+    /// the one that is stored there. How far its operations have come may be older than the snapshot.
+    pub async fn at(&self, snapshot: &dyn Snapshot) -> Result<Arc<Catalog>, Error> {
+        let version = stored::version(snapshot).await?;
+        if let Some(found) = self.find(version) {
+            return Ok(found);
+        }
+        let _loading = self.loading.lock().await;
+        if let Some(found) = self.find(version) {
+            return Ok(found);
+        }
+        let loaded = Arc::new(stored::load(snapshot).await?);
+        let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
+        cached.push(Arc::clone(&loaded));
+        cached.sort_by_key(|catalog| std::cmp::Reverse(catalog.version));
+        if cached.len() > CACHED_MAX {
+            // The newest stays; of the others the one that was just asked for is asked for again soonest.
+            let oldest = if loaded.version == cached.last().map_or(0, |last| last.version) {
+                cached.len() - 2
+            } else {
+                cached.len() - 1
+            };
+            cached.remove(oldest);
+        }
+        Ok(loaded)
+    }
+
+    fn find(&self, version: u64) -> Option<Arc<Catalog>> {
+        let cached = self.cached.read().unwrap_or_else(PoisonError::into_inner);
+        cached
+            .iter()
+            .find(|catalog| catalog.version == version)
+            .cloned()
     }
 }
+
+#[cfg(test)]
+mod tests;

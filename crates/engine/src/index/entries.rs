@@ -1,108 +1,245 @@
-//! A document's index entries as keys, and a key's document.
+//! A document's index entries: keys with what they hold.
 //!
-//! | part of a field entry's key | bytes |
-//! |---|---|
-//! | keyspace | 0x02 |
-//! | collection | its path as text, then `//`, which no path contains |
-//! | kind | 0x01 ascending, 0x02 contains |
-//! | field | each segment with 0x00 escaped as 0x00 0xFF and closed by 0x00 0x01; then 0x00 0x02 |
-//! | value | `model::order`, cut after `INDEXED_VALUE_BYTES_MAX` bytes and then marked with 0xFF |
-//! | document | what `model::order::encode_path` writes after the collection |
-//! | length of the part before | 2 bytes, big-endian, so that a key can be read from its end |
+//! The keys are written by `key`; which of them a document has is decided here, by the catalogue: automatic entries
+//! for its fields and the fields of its maps at any depth, one entry that names it for its collection group, and
+//! those of defined indexes.
 //!
-//! A collection-group entry is 0x03, the group's id, and the document's path, both by `model::order`.
-//!
-//! No encoded value is a prefix of another one, so cutting keeps the order between all values that differ within
-//! the bytes kept; those that do not differ there fall together, and whoever needs their order sorts them.
+//! A collection-group entry is 0x03, the group's id, and the document's path, both by `model::order`; it holds
+//! nothing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use watchfire_model::limits::{
-    INDEX_ENTRIES_BYTES_MAX, INDEX_ENTRIES_MAX, INDEX_ENTRY_BYTES_MAX, INDEXED_VALUE_BYTES_MAX,
-};
-use watchfire_model::order::{decode_path, encode_path, encode_path_prefix, encode_value};
+use watchfire_model::limits::{INDEX_ENTRIES_BYTES_MAX, INDEX_ENTRIES_MAX, INDEX_ENTRY_BYTES_MAX};
+use watchfire_model::order::{decode_path, encode_path, encode_path_prefix};
 use watchfire_model::{
     CollectionPath, Document, DocumentPath, FieldPath, Fields, Invalid, Parent, Value,
 };
 
+pub use super::key::Kind;
+
+use super::catalog::layout::{Branch, Layout, Rule};
+use super::catalog::{Catalog, FieldKey, Index, IndexState, Modes};
+use super::definition::Mode;
+use super::key::{self, Place};
 use crate::error::Error;
 use crate::keyspace;
 
-const CUT_MARK: u8 = 0xFF;
-const COLLECTION_END: &[u8] = b"//";
-const DOCUMENT_LEN_BYTES: usize = 2;
+/// What one automatic key counts for in the limits: the service keeps an ascending and a descending entry where here
+/// one key serves both directions, and two for each element of an array.
+const ENTRIES_PER_AUTOMATIC_KEY: usize = 2;
 
-/// What one key counts for in the limits: the service keeps an ascending and a descending entry where here one key
-/// serves both directions, and two for each element of an array.
-const ENTRIES_PER_KEY: usize = 2;
+/// What one key of a defined index counts for.
+const ENTRIES_PER_DEFINED_KEY: usize = 1;
 
-/// What an entry says of its field.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Kind {
-    /// The field has this value.
-    Ascending = 0x01,
-    /// The field is an array with this element.
-    Contains = 0x02,
+/// Keys, each with what it holds.
+pub type Entries = BTreeMap<Bytes, Bytes>;
+
+/// Every entry that commits keep for the document, without looking at limits.
+pub fn entries(document: &Document, catalog: &Catalog) -> Entries {
+    unlimited(document, catalog, Wanted::Kept)
 }
 
-/// Every entry of the document, without looking at limits: for documents that are stored already.
-pub fn entries(document: &Document) -> BTreeSet<Bytes> {
-    collect(document, None).expect("nothing is refused without limits")
+/// Every entry that may be stored for the document: those that commits keep, and those that are being removed.
+pub fn stored_entries(document: &Document, catalog: &Catalog) -> Entries {
+    unlimited(document, catalog, Wanted::Stored)
 }
 
-/// Every entry of the document. Fails when there are more than `INDEX_ENTRIES_MAX`, one is longer than `INDEX_ENTRY_BYTES_MAX`,
+/// As `entries`. Fails when there are more than `INDEX_ENTRIES_MAX`, one key is longer than `INDEX_ENTRY_BYTES_MAX`,
 /// or all together are longer than `INDEX_ENTRIES_BYTES_MAX`. The entry of the collection group is not counted.
-pub fn checked_entries(document: &Document) -> Result<BTreeSet<Bytes>, Error> {
-    Ok(collect(document, Some(&document.path))?)
+pub fn checked_entries(document: &Document, catalog: &Catalog) -> Result<Entries, Error> {
+    Ok(collect(document, catalog, Wanted::Kept, true)?)
+}
+
+/// The document's entries in one defined index, without looking at limits.
+pub fn index_entries(document: &Document, index: &Index) -> Entries {
+    let mut collector = Collector::new(document, Wanted::Kept, false);
+    collector
+        .add_defined(index)
+        .expect("nothing is refused without limits");
+    collector.entries
+}
+
+/// What a change of the automatic indexes of some fields does to a document that was there before it: entries to be
+/// written, and keys to be deleted. Looks at no limits.
+pub fn field_changes(
+    document: &Document,
+    catalog: &Catalog,
+    field: &FieldKey,
+) -> (Entries, Entries) {
+    let Some(layout) = catalog.layout(document.path.collection_id()) else {
+        return (Entries::new(), Entries::new());
+    };
+    let gathered = |wanted| {
+        let mut collector = Collector::new(document, wanted, false);
+        collector
+            .add_automatic(Some(layout))
+            .expect("nothing is refused without limits");
+        collector.entries
+    };
+    (
+        gathered(Wanted::Added(field)),
+        gathered(Wanted::Removed(field)),
+    )
+}
+
+fn unlimited(document: &Document, catalog: &Catalog, wanted: Wanted<'_>) -> Entries {
+    collect(document, catalog, wanted, false).expect("nothing is refused without limits")
 }
 
 fn collect(
     document: &Document,
-    limited: Option<&DocumentPath>,
-) -> Result<BTreeSet<Bytes>, Invalid> {
-    let collection = document.path.collection();
-    let mut collector = Collector {
-        start: collection_start(&collection),
-        document: document_part(&collection, &document.path),
-        field: Vec::new(),
-        limited,
-        entries: BTreeSet::new(),
-        bytes: 0,
-    };
-    collector.add_fields(&document.fields)?;
+    catalog: &Catalog,
+    wanted: Wanted<'_>,
+    limited: bool,
+) -> Result<Entries, Invalid> {
+    let layout = catalog.layout(document.path.collection_id());
+    let mut collector = Collector::new(document, wanted, limited);
+    collector.add_automatic(layout)?;
+    if let Some(layout) = layout {
+        for index in layout.indexes.iter().filter_map(|id| catalog.index(*id)) {
+            collector.add_defined(index)?;
+        }
+    }
     let mut entries = collector.entries;
-    entries.insert(group_entry(&collection, &document.path));
+    entries.insert(group_entry(&document.path), Bytes::new());
     Ok(entries)
+}
+
+/// Which of a field's automatic entries are asked for.
+#[derive(Copy, Clone)]
+enum Wanted<'a> {
+    Kept,
+    Stored,
+    /// Those that commits keep and older documents may lack, where this configuration decides.
+    Added(&'a FieldKey),
+    /// Those that are being removed, where this configuration decides.
+    Removed(&'a FieldKey),
+}
+
+impl Wanted<'_> {
+    fn modes(self, rule: &Rule) -> Modes {
+        match self {
+            Wanted::Kept => rule.kept,
+            Wanted::Stored => rule.kept.union(rule.removing),
+            Wanted::Added(key) if rule.key.as_ref() == Some(key) => rule.kept.without(rule.usable),
+            Wanted::Removed(key) if rule.key.as_ref() == Some(key) => {
+                rule.removing.without(rule.kept)
+            }
+            Wanted::Added(_) | Wanted::Removed(_) => Modes::NONE,
+        }
+    }
+}
+
+/// Where the automatic entries of one scope stand.
+struct Automatic {
+    start: Vec<u8>,
+    document: Vec<u8>,
+    order: Modes,
+    contains: Modes,
+}
+
+impl Automatic {
+    fn new(place: &Place, document: &DocumentPath, order: Modes, contains: Modes) -> Self {
+        Self {
+            start: key::automatic_start(place),
+            document: key::document_part(place, document, false),
+            order,
+            contains,
+        }
+    }
 }
 
 /// Gathers entries and gives up at the first one that passes a limit: a document of one mebibyte may be so deep that
 /// all its entries would have gigabytes.
 struct Collector<'a> {
-    start: Vec<u8>,
-    document: Vec<u8>,
+    document: &'a Document,
+    wanted: Wanted<'a>,
     /// The segments that lead to the fields at hand, without the end mark.
     field: Vec<u8>,
-    /// Whom a complaint names; without it there are no limits.
-    limited: Option<&'a DocumentPath>,
-    entries: BTreeSet<Bytes>,
-    /// Of all entries, as the limit counts them.
+    column: Vec<u8>,
+    limited: bool,
+    entries: Entries,
+    /// Of all entries, as the limits count them.
+    count: usize,
     bytes: usize,
 }
 
-impl Collector<'_> {
+impl<'a> Collector<'a> {
+    fn new(document: &'a Document, wanted: Wanted<'a>, limited: bool) -> Self {
+        Self {
+            document,
+            wanted,
+            field: Vec::new(),
+            column: Vec::new(),
+            limited,
+            entries: Entries::new(),
+            count: 0,
+            bytes: 0,
+        }
+    }
+
+    /// The automatic entries; without a layout those of the built-in configuration.
+    fn add_automatic(&mut self, layout: Option<&Layout>) -> Result<(), Invalid> {
+        let path = &self.document.path;
+        let collection = path.collection();
+        let (rule, children) = match layout {
+            None => (&Rule::BUILT_IN, None),
+            Some(layout) => (&layout.rule, Some(&layout.children)),
+        };
+        let mut scopes = Vec::with_capacity(2);
+        if layout.is_some() {
+            scopes.push(Automatic::new(
+                &Place::Group(collection.id().to_owned()),
+                path,
+                Modes::GROUP_ORDER,
+                Modes::GROUP_CONTAINS,
+            ));
+        }
+        scopes.push(Automatic::new(
+            &Place::Collection(collection),
+            path,
+            Modes::COLLECTION_ORDER,
+            Modes::COLLECTION_CONTAINS,
+        ));
+        self.add_fields(&self.document.fields, rule, children, &scopes)
+    }
+
     /// Recursion is bounded by the depth that a stored document may have.
-    fn add_fields(&mut self, fields: &Fields) -> Result<(), Invalid> {
+    fn add_fields(
+        &mut self,
+        fields: &Fields,
+        rule: &Rule,
+        children: Option<&BTreeMap<String, Branch>>,
+        scopes: &[Automatic],
+    ) -> Result<(), Invalid> {
         let parent_len = self.field.len();
         for (name, value) in fields {
-            encode_field_segment(name, &mut self.field);
-            self.add_entry(Kind::Ascending, value)?;
+            key::encode_field_segment(name, &mut self.field);
+            let branch = children.and_then(|children| children.get(name));
+            let rule = branch
+                .and_then(|branch| branch.rule.as_ref())
+                .unwrap_or(rule);
+            let modes = self.wanted.modes(rule);
+            for scope in scopes {
+                if modes.contains(scope.order) {
+                    self.add_entry(scope, Kind::Ascending, value)?;
+                }
+            }
             match value {
-                Value::Map(fields) => self.add_fields(fields)?,
-                Value::Array(elements) => elements
-                    .iter()
-                    .try_for_each(|element| self.add_entry(Kind::Contains, element))?,
+                Value::Map(fields) => {
+                    let children = branch.map(|branch| &branch.children);
+                    self.add_fields(fields, rule, children, scopes)?;
+                }
+                Value::Array(elements) => {
+                    for scope in scopes {
+                        if modes.contains(scope.contains) {
+                            for element in elements {
+                                self.add_entry(scope, Kind::Contains, element)?;
+                            }
+                        }
+                    }
+                }
                 Value::Null
                 | Value::Boolean(_)
                 | Value::Integer(_)
@@ -119,31 +256,106 @@ impl Collector<'_> {
         Ok(())
     }
 
-    fn add_entry(&mut self, kind: Kind, value: &Value) -> Result<(), Invalid> {
-        let mut key = self.start.clone();
-        key.push(kind as u8);
-        key.extend_from_slice(&self.field);
-        encode_field_end(&mut key);
-        encode_cut_value(value, &mut key);
-        key.extend_from_slice(&self.document);
-        // A document's id is far shorter than 64 KiB; were it not, the entry's length would refuse it.
-        let len = u16::try_from(self.document.len()).unwrap_or(u16::MAX);
-        key.extend_from_slice(&len.to_be_bytes());
+    fn add_entry(&mut self, scope: &Automatic, kind: Kind, value: &Value) -> Result<(), Invalid> {
+        self.column.clear();
+        self.column.extend_from_slice(&scope.start);
+        self.column.push(kind as u8);
+        self.column.extend_from_slice(&self.field);
+        key::encode_field_end(&mut self.column);
+        key::encode_column(value, false, &mut self.column);
+        let key = key::entry_key(&self.column, &scope.document);
+        let payload = if is_integral_double(value) {
+            Bytes::from_static(&[0])
+        } else {
+            Bytes::new()
+        };
+        self.insert(key, payload, ENTRIES_PER_AUTOMATIC_KEY)
+    }
+
+    /// The entries of a defined index, if the document has all its fields.
+    fn add_defined(&mut self, index: &Index) -> Result<(), Invalid> {
+        match index.state {
+            IndexState::Creating | IndexState::Ready => {}
+            IndexState::Deleting => return Ok(()),
+        }
+        let definition = &index.definition;
+        let place = Place::of(definition.scope(), &self.document.path.collection());
+        let part = key::document_part(&place, &self.document.path, definition.name_descends());
+        let mut before = key::defined_start_in(index.id, &place);
+        let mut after = Vec::new();
+        let (mut flags, mut later_flags) = (Vec::new(), Vec::new());
+        let mut elements: Option<(u8, &[Value])> = None;
+        let mut vector: Option<Bytes> = None;
+        for (position, field) in (0_u8..).zip(definition.fields()) {
+            let Some(value) = field.path.get(&self.document.fields) else {
+                return Ok(());
+            };
+            match (field.mode, value) {
+                (Mode::Ascending | Mode::Descending, value) => {
+                    let inverted = field.mode == Mode::Descending;
+                    let (columns, flags) = match elements {
+                        None => (&mut before, &mut flags),
+                        Some(_) => (&mut after, &mut later_flags),
+                    };
+                    key::encode_column(value, inverted, columns);
+                    if is_integral_double(value) {
+                        flags.push(position);
+                    }
+                }
+                (Mode::Contains, Value::Array(array)) => elements = Some((position, array)),
+                (Mode::Vector { dimension }, Value::Vector(numbers))
+                    if numbers.len() == dimension as usize =>
+                {
+                    vector = Some(numbers.iter().flat_map(|n| n.to_be_bytes()).collect());
+                }
+                (Mode::Contains | Mode::Vector { .. }, _) => return Ok(()),
+            }
+        }
+        let Some((position, elements)) = elements else {
+            let payload = vector.unwrap_or_else(|| Bytes::from(flags));
+            let key = key::entry_key(&before, &part);
+            return self.insert(key, payload, ENTRIES_PER_DEFINED_KEY);
+        };
+        let start_len = before.len();
+        for element in elements {
+            before.truncate(start_len);
+            key::encode_column(element, false, &mut before);
+            before.extend_from_slice(&after);
+            let payload = vector.clone().unwrap_or_else(|| {
+                let flag = is_integral_double(element).then_some(position);
+                flags
+                    .iter()
+                    .copied()
+                    .chain(flag)
+                    .chain(later_flags.iter().copied())
+                    .collect()
+            });
+            let key = key::entry_key(&before, &part);
+            self.insert(key, payload, ENTRIES_PER_DEFINED_KEY)?;
+        }
+        Ok(())
+    }
+
+    /// Of elements with the same key the first one decides what it holds.
+    fn insert(&mut self, key: Bytes, payload: Bytes, weight: usize) -> Result<(), Invalid> {
         let key_len = key.len();
-        if self.entries.insert(Bytes::from(key)) {
-            self.bytes += key_len * ENTRIES_PER_KEY;
+        if self.entries.contains_key(&key) {
+            return Ok(());
+        }
+        self.entries.insert(key, payload);
+        self.count += weight;
+        self.bytes += key_len * weight;
+        if self.limited {
             self.check_limits(key_len)?;
         }
         Ok(())
     }
 
     fn check_limits(&self, key_len: usize) -> Result<(), Invalid> {
-        let Some(path) = self.limited else {
-            return Ok(());
-        };
-        if self.entries.len() * ENTRIES_PER_KEY > INDEX_ENTRIES_MAX {
+        if self.count > INDEX_ENTRIES_MAX {
             return Err(Invalid::new(format!(
-                "too many index entries for entity /{path}"
+                "too many index entries for entity /{}",
+                self.document.path
             )));
         }
         if key_len > INDEX_ENTRY_BYTES_MAX || self.bytes > INDEX_ENTRIES_BYTES_MAX {
@@ -153,87 +365,23 @@ impl Collector<'_> {
     }
 }
 
-fn encode_field_segment(segment: &str, out: &mut Vec<u8>) {
-    for byte in segment.bytes() {
-        out.push(byte);
-        if byte == 0 {
-            out.push(0xFF);
-        }
+/// Whether the key cannot tell the value from an integer.
+fn is_integral_double(value: &Value) -> bool {
+    const BOUND: f64 = 9_223_372_036_854_775_808.0;
+    match value {
+        Value::Double(double) => double.fract() == 0.0 && (-BOUND..BOUND).contains(double),
+        Value::Null
+        | Value::Boolean(_)
+        | Value::Integer(_)
+        | Value::Timestamp(_)
+        | Value::String(_)
+        | Value::Bytes(_)
+        | Value::Reference(_)
+        | Value::GeoPoint(_)
+        | Value::Array(_)
+        | Value::Vector(_)
+        | Value::Map(_) => false,
     }
-    out.extend_from_slice(&[0x00, 0x01]);
-}
-
-fn encode_field_end(out: &mut Vec<u8>) {
-    out.extend_from_slice(&[0x00, 0x02]);
-}
-
-fn collection_start(collection: &CollectionPath) -> Vec<u8> {
-    let mut start = keyspace::index_prefix();
-    start.extend_from_slice(collection.as_str().as_bytes());
-    start.extend_from_slice(COLLECTION_END);
-    start
-}
-
-/// The start of every entry of one kind and field in a collection; the value follows.
-pub fn field_start(collection: &CollectionPath, kind: Kind, field: &FieldPath) -> Vec<u8> {
-    let mut start = collection_start(collection);
-    start.push(kind as u8);
-    for segment in field.segments() {
-        encode_field_segment(segment, &mut start);
-    }
-    encode_field_end(&mut start);
-    start
-}
-
-/// Appends the value as entries hold it; true if it was cut.
-pub fn encode_cut_value(value: &Value, out: &mut Vec<u8>) -> bool {
-    let start = out.len();
-    encode_value(value, out);
-    let cut = out.len() - start > INDEXED_VALUE_BYTES_MAX;
-    if cut {
-        out.truncate(start + INDEXED_VALUE_BYTES_MAX);
-        out.push(CUT_MARK);
-    }
-    cut
-}
-
-/// What follows the value: the document within its collection.
-pub fn document_part(collection: &CollectionPath, document: &DocumentPath) -> Vec<u8> {
-    let (mut prefix, mut whole) = (Vec::new(), Vec::new());
-    encode_path_prefix(collection.as_str(), &mut prefix);
-    encode_path(document, &mut whole);
-    whole.split_off(prefix.len().min(whole.len()))
-}
-
-/// What a field entry's key says.
-pub struct FieldEntry {
-    pub document: DocumentPath,
-    /// The key's value.
-    pub value: Bytes,
-    /// Whether other values may have the same bytes.
-    pub cut: bool,
-}
-
-/// Reads a field entry whose key starts with `start_len` bytes of `field_start`. `None` if malformed.
-pub fn read_field_entry(
-    collection: &CollectionPath,
-    start_len: usize,
-    key: &Bytes,
-) -> Option<FieldEntry> {
-    let (rest, len) = key.split_last_chunk::<DOCUMENT_LEN_BYTES>()?;
-    let value_end = rest
-        .len()
-        .checked_sub(usize::from(u16::from_be_bytes(*len)))?;
-    let value = rest.get(start_len..value_end)?;
-    let mut path = Vec::new();
-    encode_path_prefix(collection.as_str(), &mut path);
-    path.extend_from_slice(rest.get(value_end..)?);
-    let (document, used) = decode_path(&path)?;
-    (used == path.len()).then(|| FieldEntry {
-        document,
-        value: key.slice_ref(value),
-        cut: value.len() > INDEXED_VALUE_BYTES_MAX,
-    })
 }
 
 /// The start of every entry of a collection group; the document's path follows.
@@ -258,8 +406,50 @@ pub fn read_group_entry(start_len: usize, key: &[u8]) -> Option<DocumentPath> {
     decode_path(key.get(start_len..)?).map(|(path, _)| path)
 }
 
-fn group_entry(collection: &CollectionPath, document: &DocumentPath) -> Bytes {
-    let mut key = group_start(collection.id());
+fn group_entry(document: &DocumentPath) -> Bytes {
+    let mut key = group_start(document.collection_id());
     encode_path(document, &mut key);
     Bytes::from(key)
 }
+
+/// `key::field_start` in one collection.
+pub fn field_start(collection: &CollectionPath, kind: Kind, field: &FieldPath) -> Vec<u8> {
+    key::field_start(&Place::Collection(collection.clone()), kind, field)
+}
+
+/// `key::encode_column` of an ascending one.
+pub fn encode_cut_value(value: &Value, out: &mut Vec<u8>) -> bool {
+    key::encode_column(value, false, out)
+}
+
+/// `key::document_part` in one collection, names ascending.
+pub fn document_part(collection: &CollectionPath, document: &DocumentPath) -> Vec<u8> {
+    key::document_part(&Place::Collection(collection.clone()), document, false)
+}
+
+/// What a field entry's key says.
+pub struct FieldEntry {
+    pub document: DocumentPath,
+    /// The key's value.
+    pub value: Bytes,
+    /// Whether other values may have the same bytes.
+    pub cut: bool,
+}
+
+/// Reads a field entry whose key starts with `start_len` bytes of `field_start`. `None` if malformed.
+pub fn read_field_entry(
+    collection: &CollectionPath,
+    start_len: usize,
+    key: &Bytes,
+) -> Option<FieldEntry> {
+    let place = Place::Collection(collection.clone());
+    let entry = key::read_entry(&place, start_len, false, key)?;
+    Some(FieldEntry {
+        document: entry.document,
+        cut: key::is_cut(&entry.columns),
+        value: entry.columns,
+    })
+}
+
+#[cfg(test)]
+mod tests;

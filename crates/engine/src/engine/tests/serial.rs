@@ -140,7 +140,9 @@ async fn check(rounds: Vec<(i64, Vec<Vec<Write>>)>) {
     }
     let mut wanted = Vec::new();
     for document in expected.values() {
-        for operation in crate::index::diff::operations(None, Some(document)).unwrap() {
+        for operation in
+            crate::index::diff::operations(None, Some(document), &Default::default()).unwrap()
+        {
             match operation {
                 Operation::Put { key, .. } => wanted.push(key),
                 Operation::Delete { key } => panic!("a new document deletes {key:?}"),
