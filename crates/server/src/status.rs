@@ -39,6 +39,7 @@ impl From<Error> for Status {
                     watchfire_wire::Code::FailedPrecondition,
                     text.clone(),
                     reason,
+                    &[],
                 );
                 Status::with_details(Code::FailedPrecondition, text, details.into())
             }
@@ -68,6 +69,16 @@ pub fn rephrase(message: &str) -> Option<(Code, String)> {
 fn refused(refusal: &Refusal) -> Status {
     match refusal {
         Refusal::Invalid(invalid) => status(Code::InvalidArgument, invalid.to_string()),
+        Refusal::Reasoned {
+            invalid,
+            reason,
+            metadata,
+        } => {
+            let text = invalid.to_string();
+            let code = watchfire_wire::Code::InvalidArgument;
+            let details = encode_status_details(code, text.clone(), reason, metadata);
+            Status::with_details(Code::InvalidArgument, text, details.into())
+        }
         Refusal::Unimplemented(_) => status(Code::Unimplemented, refusal.to_string()),
     }
 }

@@ -8,7 +8,7 @@
 //! should see a generated type.
 //!
 //! **Reading** is `decode_…`, one module for one subject: [`value`], [`document`], [`write`],
-//! [`query`], [`listen`], [`transaction`]. Each function takes a generated message by value and
+//! [`query`], [`listen`], [`transaction`], [`consistency`]. Each function takes a generated message by value and
 //! takes it apart completely, field by field and without `..`, so that a field added to `proto/`
 //! stops the build until somebody decides what it means here. There are three possible decisions:
 //!
@@ -31,7 +31,9 @@
 
 pub mod admin;
 pub mod codec;
+pub mod consistency;
 pub mod document;
+pub mod explain;
 pub mod listen;
 pub mod pb;
 pub mod query;
@@ -41,9 +43,13 @@ pub mod transaction;
 pub mod value;
 pub mod write;
 
+pub use consistency::{ReadAt, decode_read_at};
 pub use document::{decode_mask, encode_document};
 pub use listen::{ListenCommand, Resume, TargetCommand, decode_listen_request, encode_watch_event};
-pub use query::{decode_aggregation_query, decode_order_by_text, decode_query};
+pub use query::{
+    decode_aggregation_query, decode_order_by_text, decode_partition_query, decode_query,
+    decode_search,
+};
 pub use refusal::Refusal;
 pub use status::{Code, encode_status};
 pub use transaction::{Concurrency, TransactionMode, decode_transaction_options};

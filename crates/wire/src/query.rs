@@ -7,8 +7,8 @@ use watchfire_model::limits::AGGREGATIONS_MAX;
 use watchfire_model::path::{check_collection_id, parse_parent};
 use watchfire_model::value::check_field_name;
 use watchfire_model::{
-    Aggregation, AggregationOperator, Cursor, Direction, FieldMask, FieldOperator, FieldPath,
-    Filter, Order, Query, QueryParts, Selector, UnaryOperator, Value,
+    Aggregation, AggregationOperator, Cursor, Direction, DistanceMeasure, FieldMask, FieldOperator,
+    FieldPath, Filter, Invalid, Nearest, Order, Query, QueryParts, Selector, UnaryOperator, Value,
 };
 
 use crate::pb;
@@ -18,9 +18,23 @@ use crate::refusal::Refusal;
 use crate::value::{decode_value, encode_value};
 
 /// Reads a query below `parent` (`…/documents` or a document's full name).
-/// Refused: more than one collection, negative limit or offset, anything unset that must be set, and
-/// what the model refuses; and, as unsupported, nearest-neighbour search.
+/// Refused: more than one collection, negative limit or offset, anything unset that must be set,
+/// nearest-neighbour search, and what the model refuses.
 pub fn decode_query(parent: &str, query: pb::StructuredQuery) -> Result<Query, Refusal> {
+    match decode_search(parent, query)? {
+        (query, None) => Ok(query),
+        (_, Some(_)) => Err(Refusal::invalid(
+            "StructuredQuery.find_nearest can only be used in RunQuery.",
+        )),
+    }
+}
+
+/// As [`decode_query`], with the nearest-neighbour search over the query's result, if one is asked for.
+/// Refused there: anything unset that must be set, and what the model's `Nearest::new` refuses.
+pub fn decode_search(
+    parent: &str,
+    query: pb::StructuredQuery,
+) -> Result<(Query, Option<Nearest>), Refusal> {
     let pb::StructuredQuery {
         select,
         from,
@@ -32,9 +46,6 @@ pub fn decode_query(parent: &str, query: pb::StructuredQuery) -> Result<Query, R
         limit,
         find_nearest,
     } = query;
-    if find_nearest.is_some() {
-        return Err(Refusal::unimplemented("StructuredQuery.find_nearest"));
-    }
     let (database, parent) = parse_parent(parent)?;
     let parts = QueryParts {
         database,
@@ -59,7 +70,106 @@ pub fn decode_query(parent: &str, query: pb::StructuredQuery) -> Result<Query, R
             .transpose()?,
         projection: select.map(decode_projection).transpose()?.flatten(),
     };
-    Ok(Query::new(parts)?)
+    let nearest = find_nearest.map(decode_nearest).transpose()?;
+    Ok((Query::new(parts)?, nearest))
+}
+
+fn decode_nearest(nearest: pb_query::FindNearest) -> Result<Nearest, Refusal> {
+    use pb_query::find_nearest::DistanceMeasure as Measure;
+    let pb_query::FindNearest {
+        vector_field,
+        query_vector,
+        distance_measure,
+        limit,
+        distance_result_field,
+        distance_threshold,
+    } = nearest;
+    let field = decode_field(vector_field, "FindNearest.vector_field")?;
+    let query_vector =
+        query_vector.ok_or_else(|| Refusal::invalid("FindNearest.query_vector must be set."))?;
+    let vector = decode_numbers(decode_value(query_vector)?)?;
+    let measure = match Measure::try_from(distance_measure) {
+        Ok(Measure::Euclidean) => DistanceMeasure::Euclidean,
+        Ok(Measure::Cosine) => DistanceMeasure::Cosine,
+        Ok(Measure::DotProduct) => DistanceMeasure::DotProduct,
+        Ok(Measure::Unspecified) | Err(_) => {
+            return Err(Refusal::invalid(
+                "FindNearest.distance_measure must be EUCLIDEAN, COSINE or DOT_PRODUCT.",
+            ));
+        }
+    };
+    let limit = limit.ok_or_else(|| Refusal::invalid("FindNearest.limit must be set."))?;
+    let limit = u32::try_from(limit).map_err(|_| {
+        Refusal::invalid(format!(
+            "FindNearest.limit must not be negative, but was {limit}."
+        ))
+    })?;
+    let distance_field = if distance_result_field.is_empty() {
+        None
+    } else {
+        Some(FieldPath::parse(&distance_result_field)?)
+    };
+    Ok(Nearest::new(
+        field,
+        vector,
+        measure,
+        limit,
+        distance_field,
+        distance_threshold,
+    )?)
+}
+
+/// A vector, or an array of doubles, as some callers write one.
+fn decode_numbers(value: Value) -> Result<Vec<f64>, Refusal> {
+    let refused =
+        || Refusal::invalid("FindNearest.query_vector must be a vector or an array of doubles.");
+    match value {
+        Value::Vector(numbers) => Ok(numbers),
+        Value::Array(values) => values
+            .into_iter()
+            .map(|value| match value {
+                Value::Double(number) => Ok(number),
+                _ => Err(refused()),
+            })
+            .collect(),
+        _ => Err(refused()),
+    }
+}
+
+/// Reads a query that is to be cut into pieces: one collection group, in the order of names.
+/// Refused: a query of anything else, and everything by which such a query could be narrowed.
+pub fn decode_partition_query(parent: &str, query: pb::StructuredQuery) -> Result<Query, Refusal> {
+    let narrowed = [
+        ("select", query.select.is_some()),
+        ("where", query.r#where.is_some()),
+        ("start_at", query.start_at.is_some()),
+        ("end_at", query.end_at.is_some()),
+        ("offset", query.offset != 0),
+        ("limit", query.limit.is_some()),
+        ("find_nearest", query.find_nearest.is_some()),
+    ];
+    if let Some((name, _)) = narrowed.into_iter().find(|(_, is_set)| *is_set) {
+        return Err(Refusal::invalid(format!(
+            "StructuredQuery.{name} is not supported in a partition query."
+        )));
+    }
+    let query = decode_query(parent, query)?;
+    if !matches!(query.selector(), Selector::Group(_)) {
+        return Err(Refusal::invalid(
+            "A partition query must have one collection selector with a collection_id and all_descendants.",
+        ));
+    }
+    match query.order() {
+        [
+            Order {
+                field,
+                direction: Direction::Ascending,
+            },
+        ] if field.is_document_name() => Ok(query),
+        _ => Err(Refusal::invalid(
+            "A partition query can only be ordered by __name__ ascending.",
+        )),
+    }
 }
 
 /// Reads an aggregation query: the query, and what is computed over it, each with its alias (those
@@ -83,10 +193,17 @@ pub fn decode_aggregation_query(
         return Err(Refusal::invalid("Aggregations can not be empty"));
     }
     if aggregations.len() > AGGREGATIONS_MAX {
-        return Err(Refusal::invalid(format!(
-            "The maximum number of aggregations allowed in an aggregation query is {AGGREGATIONS_MAX}. Received: {}",
-            aggregations.len()
-        )));
+        return Err(Refusal::Reasoned {
+            invalid: Invalid::new(format!(
+                "The maximum number of aggregations allowed in an aggregation query is {AGGREGATIONS_MAX}. Received: {}",
+                aggregations.len()
+            )),
+            reason: "TOO_MANY_AGGREGATIONS",
+            metadata: vec![
+                ("actual_aggregations", aggregations.len().to_string()),
+                ("max_aggregations", AGGREGATIONS_MAX.to_string()),
+            ],
+        });
     }
     let mut aliases = HashSet::with_capacity(aggregations.len());
     let mut unnamed = 0_usize;

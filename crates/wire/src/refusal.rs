@@ -7,6 +7,15 @@ use watchfire_model::Invalid;
 pub enum Refusal {
     /// The protocol forbids it: INVALID_ARGUMENT, with this text.
     Invalid(Invalid),
+    /// As `Invalid`, with a reason that programs compare.
+    Reasoned {
+        /// What the caller reads.
+        invalid: Invalid,
+        /// The reason, in capitals.
+        reason: &'static str,
+        /// What belongs to the reason, by name.
+        metadata: Vec<(&'static str, String)>,
+    },
     /// Legal, but not done here: UNIMPLEMENTED. Holds the name of the field or feature.
     Unimplemented(String),
 }
@@ -32,7 +41,12 @@ impl From<Invalid> for Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Invalid(invalid) => invalid.fmt(f),
+            Self::Invalid(invalid)
+            | Self::Reasoned {
+                invalid,
+                reason: _,
+                metadata: _,
+            } => invalid.fmt(f),
             Self::Unimplemented(name) => write!(f, "{name} is not supported by this server"),
         }
     }

@@ -3,6 +3,8 @@
 //! Which of our errors gets which code is the server's business; only the causes of ended targets,
 //! which are words of the model, are settled here.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 use watchfire_model::watch::Cause;
 
@@ -71,7 +73,7 @@ impl Code {
 /// The code of a refusal; its text is its `Display`.
 pub fn refusal_code(refusal: &Refusal) -> Code {
     match refusal {
-        Refusal::Invalid(_) => Code::InvalidArgument,
+        Refusal::Invalid(_) | Refusal::Reasoned { .. } => Code::InvalidArgument,
         Refusal::Unimplemented(_) => Code::Unimplemented,
     }
 }
@@ -92,13 +94,25 @@ struct ErrorInfo {
     reason: String,
     #[prost(string, tag = "2")]
     domain: String,
+    #[prost(btree_map = "string, string", tag = "3")]
+    metadata: BTreeMap<String, String>,
 }
 
-/// An error with a reason that programs can compare, as the bytes of the metadata `grpc-status-details-bin`.
-pub fn encode_status_details(code: Code, message: impl Into<String>, reason: &str) -> Vec<u8> {
+/// An error with a reason that programs can compare and what belongs to it, as the bytes of the
+/// metadata `grpc-status-details-bin`.
+pub fn encode_status_details(
+    code: Code,
+    message: impl Into<String>,
+    reason: &str,
+    metadata: &[(&str, String)],
+) -> Vec<u8> {
     let info = ErrorInfo {
         reason: reason.to_owned(),
         domain: ERROR_DOMAIN.to_owned(),
+        metadata: metadata
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect(),
     };
     let detail = prost_types::Any {
         type_url: "type.googleapis.com/google.rpc.ErrorInfo".to_owned(),
@@ -130,7 +144,12 @@ mod tests {
 
     #[test]
     fn details_are_a_status_with_a_reason() {
-        let bytes = encode_status_details(Code::FailedPrecondition, "no", "WHY");
+        let bytes = encode_status_details(
+            Code::FailedPrecondition,
+            "no",
+            "WHY",
+            &[("n", "6".to_owned())],
+        );
         let status = pb::Status::decode(bytes.as_slice()).unwrap();
         assert_eq!((status.code, status.message.as_str()), (9, "no"));
         let info = ErrorInfo::decode(status.details[0].value.as_slice()).unwrap();
@@ -138,5 +157,6 @@ mod tests {
             (info.reason.as_str(), info.domain.as_str()),
             ("WHY", ERROR_DOMAIN)
         );
+        assert_eq!(info.metadata.get("n").map(String::as_str), Some("6"));
     }
 }

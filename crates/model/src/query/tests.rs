@@ -283,7 +283,7 @@ fn refusals() {
         ),
         (
             filtered(leaf("__name__", ArrayContains, name("c/a"))),
-            "'ARRAY_CONTAINS' is not supported on __key__",
+            "the name __key__ is reserved",
         ),
         (
             filtered(leaf("a", NotIn, ints(11))),

@@ -11,20 +11,25 @@ use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
+use watchfire_engine::index::definition::Scope;
 use watchfire_engine::{ConcurrencyMode, Receipt, TransactionId, TransactionOptions};
 use watchfire_model::path::parse_parent;
 use watchfire_model::{
-    CollectionPath, DatabaseName, DocumentName, FieldMask, Parent, Value, Write,
+    CollectionPath, Cursor, DatabaseName, DocumentName, DocumentPath, FieldMask, Parent, Selector,
+    Value, Write,
 };
+use watchfire_wire::consistency::Selector as Selects;
 use watchfire_wire::document::encode_document_name;
+use watchfire_wire::explain::{QueryScope, encode_explanation};
 use watchfire_wire::listen::requested_target;
 use watchfire_wire::pb::firestore_server::{Firestore, FirestoreServer};
-use watchfire_wire::query::encode_aggregation_result;
+use watchfire_wire::query::{encode_aggregation_result, encode_cursor};
 use watchfire_wire::write::decode_name;
 use watchfire_wire::{
-    Code, Concurrency, TransactionMode, decode_aggregation_query, decode_listen_request,
-    decode_mask, decode_order_by_text, decode_query, decode_transaction_options, decode_write,
-    encode_document, encode_status, encode_timestamp, encode_watch_event, encode_write_result, pb,
+    Code, Concurrency, ReadAt, TransactionMode, decode_aggregation_query, decode_listen_request,
+    decode_mask, decode_order_by_text, decode_partition_query, decode_read_at, decode_search,
+    decode_transaction_options, decode_write, encode_document, encode_status, encode_timestamp,
+    encode_watch_event, encode_write_result, pb,
 };
 
 use crate::databases::Databases;
@@ -32,6 +37,8 @@ use crate::error::Error;
 use crate::front::page_token;
 use crate::service::list::{self, Listing};
 use crate::service::listen::{self, Command};
+use crate::service::partition::{self, Partitioning, Position};
+use crate::service::query::{Explain, Explanation, Found, Part, Search};
 use crate::service::read::{self, Consistency};
 use crate::service::write_stream::{self, WriteAnswer, WriteMessage};
 use crate::service::{commit, query};
@@ -66,22 +73,13 @@ impl Firestore for Grpc {
         &self,
         request: Request<pb::GetDocumentRequest>,
     ) -> Result<Response<pb::Document>, Status> {
-        use pb::get_document_request::ConsistencySelector;
         let pb::GetDocumentRequest {
             name,
             mask,
             request_options: _,
             consistency_selector,
         } = request.into_inner();
-        let consistency = match consistency_selector {
-            None => Consistency::Latest,
-            Some(ConsistencySelector::Transaction(id)) => {
-                Consistency::Transaction(TransactionId(id))
-            }
-            Some(ConsistencySelector::ReadTime(_)) => {
-                return Err(Error::unsupported("read_time").into());
-            }
-        };
+        let consistency = consistency(consistency_selector)?;
         let name = document_name(&name)?;
         let mask = optional_mask(mask)?;
         let database = self.databases.get(&name.database).await?;
@@ -93,7 +91,6 @@ impl Firestore for Grpc {
         &self,
         request: Request<pb::ListDocumentsRequest>,
     ) -> Result<Response<pb::ListDocumentsResponse>, Status> {
-        use pb::list_documents_request::ConsistencySelector;
         let pb::ListDocumentsRequest {
             parent,
             collection_id,
@@ -105,15 +102,7 @@ impl Firestore for Grpc {
             request_options: _,
             consistency_selector,
         } = request.into_inner();
-        let consistency = match consistency_selector {
-            None => Consistency::Latest,
-            Some(ConsistencySelector::Transaction(id)) => {
-                Consistency::Transaction(TransactionId(id))
-            }
-            Some(ConsistencySelector::ReadTime(_)) => {
-                return Err(Error::unsupported("read_time").into());
-            }
-        };
+        let consistency = consistency(consistency_selector)?;
         let bound_to = [
             "documents",
             &parent,
@@ -247,7 +236,6 @@ impl Firestore for Grpc {
         &self,
         request: Request<pb::BatchGetDocumentsRequest>,
     ) -> Result<Response<Self::BatchGetDocumentsStream>, Status> {
-        use pb::batch_get_documents_request::ConsistencySelector;
         use pb::batch_get_documents_response::Result as Found;
         let pb::BatchGetDocumentsRequest {
             database,
@@ -256,16 +244,7 @@ impl Firestore for Grpc {
             request_options: _,
             consistency_selector,
         } = request.into_inner();
-        let consistency = match consistency_selector {
-            None => Consistency::Latest,
-            Some(ConsistencySelector::Transaction(id)) => {
-                Consistency::Transaction(TransactionId(id))
-            }
-            Some(ConsistencySelector::NewTransaction(options)) => begin(options)?,
-            Some(ConsistencySelector::ReadTime(_)) => {
-                return Err(Error::unsupported("read_time").into());
-            }
-        };
+        let consistency = consistency(consistency_selector)?;
         let name = database_name(&database)?;
         let paths: Result<Vec<_>, _> = documents
             .iter()
@@ -310,7 +289,8 @@ impl Firestore for Grpc {
             request_options: _,
         } = request.into_inner();
         let database = self.databases.get(&database_name(&database)?).await?;
-        let options = transaction_options(options.unwrap_or_default(), READ_WRITE)?;
+        let mode = decode_transaction_options(options.unwrap_or_default()).map_err(Error::from)?;
+        let options = transaction_options(mode, READ_WRITE);
         let id = commit::begin(&database, options).await?;
         Ok(Response::new(pb::BeginTransactionResponse {
             transaction: id.0,
@@ -356,7 +336,7 @@ impl Firestore for Grpc {
         &self,
         request: Request<pb::RunQueryRequest>,
     ) -> Result<Response<Self::RunQueryStream>, Status> {
-        use pb::run_query_request::{ConsistencySelector, QueryType};
+        use pb::run_query_request::QueryType;
         let pb::RunQueryRequest {
             parent,
             explain_options,
@@ -364,61 +344,72 @@ impl Firestore for Grpc {
             query_type,
             consistency_selector,
         } = request.into_inner();
-        refuse_explain(explain_options)?;
-        let consistency = match consistency_selector {
-            None => Consistency::Latest,
-            Some(ConsistencySelector::Transaction(id)) => {
-                Consistency::Transaction(TransactionId(id))
-            }
-            Some(ConsistencySelector::NewTransaction(options)) => begin(options)?,
-            Some(ConsistencySelector::ReadTime(_)) => {
-                return Err(Error::unsupported("read_time").into());
-            }
-        };
+        let consistency = consistency(consistency_selector)?;
         let Some(QueryType::StructuredQuery(structured)) = query_type else {
             return Err(Error::invalid("structured_query must be set.").into());
         };
-        let asked = decode_query(&parent, structured).map_err(Error::from)?;
+        let (asked, nearest) = decode_search(&parent, structured).map_err(Error::from)?;
         let database = self.databases.get(asked.database()).await?;
-        let mut answer = query::run(&database, asked, consistency).await?;
+        let search = Search {
+            query: asked,
+            nearest,
+        };
+        let explain = explain(explain_options);
+        let answer = query::run(&database, search, consistency, explain).await?;
+        let begun = answer.begun.map(|id| id.0);
         let read_time = Some(encode_timestamp(answer.read_time));
+        let (skipped, is_empty, parts) = match answer.found {
+            Found::Plan(plan) => {
+                let response = pb::RunQueryResponse {
+                    transaction: begun.unwrap_or_default(),
+                    explain_metrics: Some(encode_explained(&plan)),
+                    ..pb::RunQueryResponse::default()
+                };
+                return Ok(Response::new(Box::pin(stream::iter([Ok(response)]))));
+            }
+            Found::Results {
+                skipped,
+                empty,
+                parts,
+            } => (i32::try_from(skipped).unwrap_or(i32::MAX), empty, parts),
+        };
         let empty = pb::RunQueryResponse {
             read_time,
             ..pb::RunQueryResponse::default()
         };
-        let begun = answer.begun.take();
-        let documents = std::mem::take(&mut answer.documents);
-        let skipped = i32::try_from(answer.skipped).unwrap_or(i32::MAX);
         let mut first = Vec::new();
-        if let Some(id) = begun {
+        if let Some(transaction) = begun {
             first.push(Ok(pb::RunQueryResponse {
-                transaction: id.0,
+                transaction,
                 ..empty.clone()
             }));
         }
-        if skipped > 0 || documents.is_empty() {
+        if skipped > 0 || is_empty {
             first.push(Ok(pb::RunQueryResponse {
                 skipped_results: skipped,
                 ..empty.clone()
             }));
         }
-        let documents = documents.into_iter().map(move |document| {
-            let document = Some(encode_document(&database.name, &answer.shown(&document)));
-            Ok(pb::RunQueryResponse {
-                document,
-                ..empty.clone()
+        let parts = parts.map(move |part| {
+            Ok(match part? {
+                Part::Document(document) => pb::RunQueryResponse {
+                    document: Some(encode_document(&database.name, &document)),
+                    ..empty.clone()
+                },
+                Part::Explanation(explanation) => pb::RunQueryResponse {
+                    explain_metrics: Some(encode_explained(&explanation)),
+                    ..empty.clone()
+                },
             })
         });
-        Ok(Response::new(Box::pin(stream::iter(
-            first.into_iter().chain(documents),
-        ))))
+        Ok(Response::new(Box::pin(stream::iter(first).chain(parts))))
     }
 
     async fn run_aggregation_query(
         &self,
         request: Request<pb::RunAggregationQueryRequest>,
     ) -> Result<Response<Self::RunAggregationQueryStream>, Status> {
-        use pb::run_aggregation_query_request::{ConsistencySelector, QueryType};
+        use pb::run_aggregation_query_request::QueryType;
         let pb::RunAggregationQueryRequest {
             parent,
             explain_options,
@@ -426,38 +417,111 @@ impl Firestore for Grpc {
             query_type,
             consistency_selector,
         } = request.into_inner();
-        refuse_explain(explain_options)?;
-        let consistency = match consistency_selector {
-            None => Consistency::Latest,
-            Some(ConsistencySelector::Transaction(id)) => {
-                Consistency::Transaction(TransactionId(id))
-            }
-            Some(ConsistencySelector::NewTransaction(options)) => begin(options)?,
-            Some(ConsistencySelector::ReadTime(_)) => {
-                return Err(Error::unsupported("read_time").into());
-            }
-        };
+        let consistency = consistency(consistency_selector)?;
         let Some(QueryType::StructuredAggregationQuery(structured)) = query_type else {
             return Err(Error::invalid("structured_aggregation_query must be set.").into());
         };
         let (asked, aggregations) =
             decode_aggregation_query(&parent, structured).map_err(Error::from)?;
         let database = self.databases.get(asked.database()).await?;
-        let answer = query::aggregate(&database, asked, aggregations, consistency).await?;
-        let response = pb::RunAggregationQueryResponse {
-            result: Some(encode_aggregation_result(&answer.values)),
-            transaction: answer.begun.map_or_else(Vec::new, |id| id.0),
-            read_time: Some(encode_timestamp(answer.read_time)),
-            explain_metrics: None,
-        };
-        Ok(Response::new(Box::pin(stream::iter([Ok(response)]))))
+        let explain = explain(explain_options);
+        let answer = query::aggregate(&database, asked, aggregations, consistency, explain).await?;
+        let mut transaction = answer.begun.map_or_else(Vec::new, |id| id.0);
+        let read_time = answer
+            .values
+            .is_some()
+            .then(|| encode_timestamp(answer.read_time));
+        let mut responses = Vec::new();
+        if let Some(values) = answer.values {
+            responses.push(Ok(pb::RunAggregationQueryResponse {
+                result: Some(encode_aggregation_result(&values)),
+                transaction: std::mem::take(&mut transaction),
+                read_time,
+                explain_metrics: None,
+            }));
+        }
+        if let Some(explanation) = answer.explanation {
+            responses.push(Ok(pb::RunAggregationQueryResponse {
+                result: None,
+                transaction,
+                read_time,
+                explain_metrics: Some(encode_explained(&explanation)),
+            }));
+        }
+        Ok(Response::new(Box::pin(stream::iter(responses))))
     }
 
     async fn partition_query(
         &self,
-        _: Request<pb::PartitionQueryRequest>,
+        request: Request<pb::PartitionQueryRequest>,
     ) -> Result<Response<pb::PartitionQueryResponse>, Status> {
-        Err(Error::unsupported("PartitionQuery").into())
+        use pb::partition_query_request::QueryType;
+        let pb::PartitionQueryRequest {
+            parent,
+            partition_count,
+            page_token,
+            page_size,
+            request_options: _,
+            query_type,
+            consistency_selector,
+        } = request.into_inner();
+        let consistency = consistency(consistency_selector)?;
+        let Some(QueryType::StructuredQuery(structured)) = query_type else {
+            return Err(Error::invalid("structured_query must be set.").into());
+        };
+        let asked = decode_partition_query(&parent, structured).map_err(Error::from)?;
+        let count = partition::count(partition_count)?;
+        let page_len = partition::page_len(page_size)?;
+        // Nothing else is in such a query; the moment is a number.
+        let group = match asked.selector() {
+            Selector::Group(group) => group.clone(),
+            Selector::Collection(_) | Selector::Everything => String::new(),
+        };
+        let at = match &consistency {
+            Consistency::ReadTime(time) => time.micros().to_string(),
+            Consistency::Latest | Consistency::Transaction(_) | Consistency::Begin(_) => {
+                String::new()
+            }
+        };
+        let bound_to = ["partitions", &parent, &group, &count.to_string(), &at];
+        let after = match page_token::decode(&bound_to, &page_token)?.as_deref() {
+            None => None,
+            Some([Value::Reference(last), Value::Integer(given)]) => Some(Position {
+                last: last.path.clone(),
+                given: usize::try_from(*given)
+                    .map_err(|_| Error::invalid("Invalid page token."))?,
+            }),
+            Some(_) => return Err(Error::invalid("Invalid page token.").into()),
+        };
+        let database = self.databases.get(asked.database()).await?;
+        let partitioning = Partitioning {
+            query: asked,
+            count,
+            page_len,
+            after,
+        };
+        let page = partition::page(&database, partitioning, consistency).await?;
+        let reference = |path: DocumentPath| {
+            Value::Reference(DocumentName {
+                database: database.name.clone(),
+                path,
+            })
+        };
+        let next_page_token = page.next.map_or_else(String::new, |position| {
+            let given = i64::try_from(position.given).unwrap_or(i64::MAX);
+            let position = [reference(position.last), Value::Integer(given)];
+            page_token::encode(&bound_to, &position)
+        });
+        let partitions = page.cuts.into_iter().map(|cut| {
+            encode_cursor(&Cursor {
+                values: vec![reference(cut)],
+                before: true,
+            })
+        });
+        Ok(Response::new(pb::PartitionQueryResponse {
+            partitions: partitions.collect(),
+            next_page_token,
+        }))
     }
 
     async fn execute_pipeline(
@@ -494,7 +558,6 @@ impl Firestore for Grpc {
         &self,
         request: Request<pb::ListCollectionIdsRequest>,
     ) -> Result<Response<pb::ListCollectionIdsResponse>, Status> {
-        use pb::list_collection_ids_request::ConsistencySelector;
         let pb::ListCollectionIdsRequest {
             parent,
             page_size,
@@ -502,12 +565,7 @@ impl Firestore for Grpc {
             request_options: _,
             consistency_selector,
         } = request.into_inner();
-        match consistency_selector {
-            None => {}
-            Some(ConsistencySelector::ReadTime(_)) => {
-                return Err(Error::unsupported("read_time").into());
-            }
-        }
+        let consistency = consistency(consistency_selector)?;
         let bound_to = ["collections", parent.as_str()];
         let (name, under) = parent_name(&parent)?;
         let after = match page_token::decode(&bound_to, &page_token)?.as_deref() {
@@ -518,7 +576,7 @@ impl Firestore for Grpc {
         let len = list::page_len(page_size)?;
         let database = self.databases.get(&name).await?;
         let (collection_ids, next) =
-            list::collection_ids(&database, &under, after.as_deref(), len).await?;
+            list::collection_ids(&database, &under, after.as_deref(), len, consistency).await?;
         Ok(Response::new(pb::ListCollectionIdsResponse {
             collection_ids,
             next_page_token: next.map_or_else(String::new, |id| {
@@ -579,20 +637,22 @@ const READ_WRITE: TransactionOptions = TransactionOptions::ReadWrite {
 /// What a transaction without options is, when a read begins it.
 const READ_ONLY: TransactionOptions = TransactionOptions::ReadOnly { read_time: None };
 
-fn begin(options: pb::TransactionOptions) -> Result<Consistency, Error> {
-    Ok(Consistency::Begin(transaction_options(options, READ_ONLY)?))
+fn consistency(selector: Option<impl Selects>) -> Result<Consistency, Error> {
+    Ok(match decode_read_at(selector)? {
+        ReadAt::Latest => Consistency::Latest,
+        ReadAt::Transaction(id) => Consistency::Transaction(TransactionId(id)),
+        ReadAt::Begin(mode) => Consistency::Begin(transaction_options(mode, READ_ONLY)),
+        ReadAt::Time(time) => Consistency::ReadTime(time),
+    })
 }
 
 fn transaction_options(
-    options: pb::TransactionOptions,
+    mode: TransactionMode,
     unspecified: TransactionOptions,
-) -> Result<TransactionOptions, Error> {
-    Ok(match decode_transaction_options(options)? {
+) -> TransactionOptions {
+    match mode {
         TransactionMode::Unspecified => unspecified,
-        TransactionMode::ReadOnly { read_time: None } => READ_ONLY,
-        TransactionMode::ReadOnly { read_time: Some(_) } => {
-            return Err(Error::unsupported("TransactionOptions.read_only.read_time"));
-        }
+        TransactionMode::ReadOnly { read_time } => TransactionOptions::ReadOnly { read_time },
         TransactionMode::ReadWrite { retry, concurrency } => TransactionOptions::ReadWrite {
             retry: retry.map(TransactionId),
             mode: match concurrency {
@@ -600,7 +660,7 @@ fn transaction_options(
                 Concurrency::Pessimistic => ConcurrencyMode::Pessimistic,
             },
         },
-    })
+    }
 }
 
 fn database_name(text: &str) -> Result<DatabaseName, Error> {
@@ -623,11 +683,24 @@ fn optional_mask(mask: Option<pb::DocumentMask>) -> Result<Option<FieldMask>, Er
     Ok(mask.map(decode_mask).transpose()?)
 }
 
-fn refuse_explain(options: Option<pb::ExplainOptions>) -> Result<(), Error> {
+fn explain(options: Option<pb::ExplainOptions>) -> Explain {
     match options {
-        None => Ok(()),
-        Some(pb::ExplainOptions { analyze: _ }) => Err(Error::unsupported("explain_options")),
+        None => Explain::No,
+        Some(pb::ExplainOptions { analyze: false }) => Explain::Plan,
+        Some(pb::ExplainOptions { analyze: true }) => Explain::Analyze,
     }
+}
+
+fn encode_explained(explanation: &Explanation) -> pb::ExplainMetrics {
+    let Explanation { indexes, costs } = explanation;
+    let indexes = indexes.iter().map(|used| {
+        let scope = match used.scope {
+            Scope::Collection => QueryScope::Collection,
+            Scope::Group => QueryScope::CollectionGroup,
+        };
+        (scope, used.properties.as_str())
+    });
+    encode_explanation(indexes, costs.as_ref())
 }
 
 fn decode_writes(database: &DatabaseName, writes: Vec<pb::Write>) -> Result<Vec<Write>, Error> {

@@ -293,8 +293,9 @@ pub async fn collection_ids(
     parent: &Parent,
     after: Option<&str>,
     page_len: usize,
+    consistency: Consistency,
 ) -> Result<(Vec<String>, Option<String>), Error> {
-    let view = database.engine.view().await?;
+    let Reading { view, begun: _ } = open(database, consistency).await?;
     let (ids, more) = view.collection_ids(parent, after, page_len).await?;
     let next = ids.last().filter(|_| more).cloned();
     Ok((ids, next))

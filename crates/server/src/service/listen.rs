@@ -209,7 +209,12 @@ async fn carry_out(session: &SessionHandle, command: Command) -> Result<Option<W
             refusal,
         } => {
             let cause = match refusal {
-                Refusal::Invalid(invalid) => Cause::Invalid(invalid),
+                Refusal::Invalid(invalid)
+                | Refusal::Reasoned {
+                    invalid,
+                    reason: _,
+                    metadata: _,
+                } => Cause::Invalid(invalid),
                 Refusal::Unimplemented(_) => Cause::Unimplemented(refusal.to_string()),
             };
             Ok(Some(WatchEvent::Removed {

@@ -6,6 +6,7 @@
 pub mod commit;
 pub mod list;
 pub mod listen;
+pub mod partition;
 pub mod query;
 pub mod read;
 pub mod write_stream;

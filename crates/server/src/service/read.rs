@@ -23,6 +23,8 @@ pub enum Consistency {
     Transaction(TransactionId),
     /// Inside a transaction that this read begins.
     Begin(TransactionOptions),
+    /// The database as it was.
+    ReadTime(Timestamp),
 }
 
 /// A view, and the transaction that was begun with it, if one was asked for.
@@ -41,6 +43,10 @@ pub async fn open(database: &Database, consistency: Consistency) -> Result<Readi
         }),
         Consistency::Transaction(id) => Ok(Reading {
             view: engine.transaction_view(&id).await?,
+            begun: None,
+        }),
+        Consistency::ReadTime(time) => Ok(Reading {
+            view: engine.view_at(time).await?,
             begun: None,
         }),
         Consistency::Begin(options) => {

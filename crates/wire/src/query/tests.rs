@@ -348,14 +348,6 @@ fn wrong_queries_are_refused_by_name() {
             "{query:?}: {refusal}"
         );
     }
-    let nearest = pb::StructuredQuery {
-        find_nearest: Some(pb_query::FindNearest::default()),
-        ..all_of_c()
-    };
-    assert_eq!(
-        decode(nearest).unwrap_err(),
-        Refusal::unimplemented("StructuredQuery.find_nearest")
-    );
     assert!(decode_query("projects/p", all_of_c()).is_err());
 }
 
@@ -505,4 +497,242 @@ fn cursors_survive_the_wire() {
         encode_cursor(&decode_cursor(cursor.clone()).unwrap()),
         cursor
     );
+}
+
+fn doubles(numbers: &[f64]) -> pb::Value {
+    let values = numbers.iter().map(|number| pb::Value {
+        value_type: Some(ValueType::DoubleValue(*number)),
+    });
+    pb::Value {
+        value_type: Some(ValueType::ArrayValue(pb::ArrayValue {
+            values: values.collect(),
+        })),
+    }
+}
+
+fn vector(numbers: &[f64]) -> pb::Value {
+    encode_value(&Value::Vector(numbers.to_vec()))
+}
+
+fn find_nearest() -> pb_query::FindNearest {
+    pb_query::FindNearest {
+        vector_field: Some(field("v")),
+        query_vector: Some(vector(&[1.0, 2.0])),
+        distance_measure: 1,
+        limit: Some(3),
+        distance_result_field: String::new(),
+        distance_threshold: None,
+    }
+}
+
+fn search(nearest: pb_query::FindNearest) -> Result<(Query, Option<Nearest>), Refusal> {
+    let query = pb::StructuredQuery {
+        find_nearest: Some(nearest),
+        ..all_of_c()
+    };
+    decode_search(PARENT, query)
+}
+
+#[test]
+fn a_search_is_carried_over() {
+    assert!(decode_search(PARENT, all_of_c()).unwrap().1.is_none());
+    let (_, nearest) = search(pb_query::FindNearest {
+        distance_result_field: "d.e".to_owned(),
+        distance_threshold: Some(0.5),
+        ..find_nearest()
+    })
+    .unwrap();
+    let nearest = nearest.unwrap();
+    assert_eq!(nearest.field.to_string(), "v");
+    assert_eq!(nearest.vector, [1.0, 2.0]);
+    assert_eq!(nearest.measure, DistanceMeasure::Euclidean);
+    assert_eq!(nearest.limit, 3);
+    assert_eq!(nearest.distance_field.unwrap().to_string(), "d.e");
+    assert_eq!(nearest.threshold, Some(0.5));
+    for (number, measure) in [
+        (2, DistanceMeasure::Cosine),
+        (3, DistanceMeasure::DotProduct),
+    ] {
+        let (_, nearest) = search(pb_query::FindNearest {
+            query_vector: Some(doubles(&[0.0, 2.0])),
+            distance_measure: number,
+            ..find_nearest()
+        })
+        .unwrap();
+        let nearest = nearest.unwrap();
+        assert_eq!((nearest.vector, nearest.measure), (vec![0.0, 2.0], measure));
+        assert!(nearest.distance_field.is_none());
+    }
+}
+
+#[test]
+fn wrong_searches_are_refused_by_name() {
+    let good = find_nearest;
+    for (nearest, expected) in [
+        (
+            pb_query::FindNearest {
+                vector_field: None,
+                ..good()
+            },
+            "FindNearest.vector_field must be set.",
+        ),
+        (
+            pb_query::FindNearest {
+                query_vector: None,
+                ..good()
+            },
+            "FindNearest.query_vector must be set.",
+        ),
+        (
+            pb_query::FindNearest {
+                query_vector: Some(integer(1)),
+                ..good()
+            },
+            "FindNearest.query_vector must be a vector or an array of doubles.",
+        ),
+        (
+            pb_query::FindNearest {
+                query_vector: Some(vector(&[1.0; 2_049])),
+                ..good()
+            },
+            "The query vector must have between 1 and 2048 dimensions, but has 2049.",
+        ),
+        (
+            pb_query::FindNearest {
+                distance_measure: 0,
+                ..good()
+            },
+            "FindNearest.distance_measure must be EUCLIDEAN, COSINE or DOT_PRODUCT.",
+        ),
+        (
+            pb_query::FindNearest {
+                distance_measure: 2,
+                query_vector: Some(vector(&[0.0, -0.0])),
+                ..good()
+            },
+            "Cannot compute cosine distance against a vector with a magnitude of zero.",
+        ),
+        (
+            pb_query::FindNearest {
+                limit: Some(-1),
+                ..good()
+            },
+            "FindNearest.limit must not be negative, but was -1.",
+        ),
+        (
+            pb_query::FindNearest {
+                limit: None,
+                ..good()
+            },
+            "FindNearest.limit must be set.",
+        ),
+        (
+            pb_query::FindNearest {
+                limit: Some(0),
+                ..good()
+            },
+            "The limit of a nearest neighbor search must be between 1 and 1000, but is 0.",
+        ),
+    ] {
+        assert_eq!(search(nearest).unwrap_err(), Refusal::invalid(expected));
+    }
+    let elsewhere = pb::StructuredQuery {
+        find_nearest: Some(good()),
+        ..all_of_c()
+    };
+    assert_eq!(
+        decode(elsewhere).unwrap_err(),
+        Refusal::invalid("StructuredQuery.find_nearest can only be used in RunQuery.")
+    );
+}
+
+#[test]
+fn only_whole_groups_in_order_of_names_can_be_cut() {
+    let group = || pb::StructuredQuery {
+        from: vec![selector("c", true)],
+        ..pb::StructuredQuery::default()
+    };
+    let decode = |query| decode_partition_query(PARENT, query);
+    assert!(decode(group()).is_ok());
+    assert!(
+        decode(pb::StructuredQuery {
+            order_by: vec![order(Some("__name__"), 1)],
+            ..group()
+        })
+        .is_ok()
+    );
+    let place = || Some(pb::Cursor::default());
+    let narrowed =
+        |name: &str| format!("StructuredQuery.{name} is not supported in a partition query.");
+    let not_a_group = "A partition query must have one collection selector with a collection_id and all_descendants.";
+    let not_by_name = "A partition query can only be ordered by __name__ ascending.";
+    for (query, expected) in [
+        (all_of_c(), not_a_group.to_owned()),
+        (pb::StructuredQuery::default(), not_a_group.to_owned()),
+        (
+            pb::StructuredQuery {
+                order_by: vec![order(Some("a"), 1)],
+                ..group()
+            },
+            not_by_name.to_owned(),
+        ),
+        (
+            pb::StructuredQuery {
+                order_by: vec![order(Some("__name__"), 2)],
+                ..group()
+            },
+            not_by_name.to_owned(),
+        ),
+        (
+            pb::StructuredQuery {
+                select: Some(pb_query::Projection::default()),
+                ..group()
+            },
+            narrowed("select"),
+        ),
+        (
+            pb::StructuredQuery {
+                r#where: Some(pb_query::Filter::default()),
+                ..group()
+            },
+            narrowed("where"),
+        ),
+        (
+            pb::StructuredQuery {
+                start_at: place(),
+                ..group()
+            },
+            narrowed("start_at"),
+        ),
+        (
+            pb::StructuredQuery {
+                end_at: place(),
+                ..group()
+            },
+            narrowed("end_at"),
+        ),
+        (
+            pb::StructuredQuery {
+                offset: 1,
+                ..group()
+            },
+            narrowed("offset"),
+        ),
+        (
+            pb::StructuredQuery {
+                limit: Some(1),
+                ..group()
+            },
+            narrowed("limit"),
+        ),
+        (
+            pb::StructuredQuery {
+                find_nearest: Some(find_nearest()),
+                ..group()
+            },
+            narrowed("find_nearest"),
+        ),
+    ] {
+        assert_eq!(decode(query).unwrap_err(), Refusal::invalid(expected));
+    }
 }
