@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use watchfire_model::{
-    Aggregation, Clock, CollectionPath, DatabaseName, Document, DocumentPath, Nearest, Parent,
-    Query, Timestamp, Value,
+    Aggregation, Clock, CollectionPath, DatabaseName, Document, DocumentPath, Parent, Query,
+    Timestamp, Value,
 };
 use watchfire_storage::{Snapshot, Version};
 
@@ -23,6 +23,8 @@ use crate::record::decode_record;
 use crate::transaction::{Missing, ReadSet, Transaction};
 use crate::version::timestamp;
 
+mod nearest;
+
 /// What every view of one open database shares.
 pub(crate) struct Context {
     pub database: DatabaseName,
@@ -36,7 +38,6 @@ pub struct View {
     snapshot: Arc<dyn Snapshot>,
     read_time: Timestamp,
     transaction: Option<Arc<Transaction>>,
-    #[expect(dead_code, reason = "the planner does not ask yet")]
     context: Arc<Context>,
 }
 
@@ -157,25 +158,6 @@ impl View {
         &self,
         _query: &Query,
         _aggregations: &[Aggregation],
-    ) -> Result<Vec<IndexUsed>, Error> {
-        Err(Error::Unavailable("not yet".to_owned()))
-    }
-
-    /// The documents of the query's result that are nearest, nearest first (by name where they are equally near), each
-    /// with its distance.
-    pub async fn nearest(
-        &self,
-        _query: &Query,
-        _nearest: &Nearest,
-    ) -> Result<(Vec<(Arc<Document>, f64)>, ExecutionStats), Error> {
-        Err(Error::Unavailable("not yet".to_owned()))
-    }
-
-    /// Which indexes the search would use; nothing is read.
-    pub async fn explain_nearest(
-        &self,
-        _query: &Query,
-        _nearest: &Nearest,
     ) -> Result<Vec<IndexUsed>, Error> {
         Err(Error::Unavailable("not yet".to_owned()))
     }

@@ -3,6 +3,7 @@
 
 pub mod aggregate;
 pub mod finish;
+pub mod nearest;
 pub mod run;
 pub mod scan;
 pub mod seek;

@@ -14,6 +14,8 @@ mod range;
 #[cfg(test)]
 mod tests;
 
+pub mod nearest;
+
 use bytes::Bytes;
 use watchfire_model::query::Direction as OrderDirection;
 use watchfire_model::{
