@@ -23,10 +23,11 @@ use crate::index::catalog::alter::Alteration;
 use crate::index::catalog::{Catalog, FieldIndex, FieldKey, OperationId, stored};
 use crate::index::definition::{Definition, IndexId};
 use crate::keyspace::{Catalogue, FORMAT, catalogue_key};
+use crate::past::{Room, future_complaint};
 use crate::settings::Settings;
 use crate::stage::{Staged, Start, writes_len};
 use crate::transaction::{Access, TransactionId, TransactionOptions, Transactions};
-use crate::version::next;
+use crate::version::{next, present};
 use crate::view::{Context, View};
 
 /// Missing indexes that may wait to be defined.
@@ -47,6 +48,7 @@ struct Inner {
     waiting_kib: Arc<Semaphore>,
     transactions: Transactions,
     context: Arc<Context>,
+    past: Room,
 }
 
 impl Engine {
@@ -102,6 +104,7 @@ impl Engine {
                 waiting_kib,
                 transactions,
                 context,
+                past: Room::default(),
             }),
         })
     }
@@ -121,9 +124,12 @@ impl Engine {
     }
 
     /// The database as it was at `time`. Fails with `FailedPrecondition` for a time before what is kept, with `Invalid`
-    /// for a time that has not come yet.
-    pub async fn view_at(&self, _time: Timestamp) -> Result<View, Error> {
-        Err(Error::Unavailable("not yet".to_owned()))
+    /// for a time that has not come yet, and with `ResourceExhausted` when too much was changed since: see `past`.
+    pub async fn view_at(&self, time: Timestamp) -> Result<View, Error> {
+        View::of_snapshot(
+            Arc::clone(&self.inner.context),
+            self.snapshot_at(time).await?,
+        )
     }
 
     /// What is known about indexes at the present, with how far work on them has come.
@@ -197,29 +203,48 @@ impl Engine {
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Begins a transaction at the present. Fails with `ResourceExhausted` when too many are open, with
-    /// `FailedPrecondition` for a read time in the past.
+    /// Begins a transaction at the present or, when it only reads, at a time in the past. Fails with
+    /// `ResourceExhausted` when too many are open, and for a read time as `view_at` does.
     pub async fn begin(&self, options: TransactionOptions) -> Result<TransactionId, Error> {
         let inner = &self.inner;
-        let access = match options {
-            TransactionOptions::ReadOnly { read_time: Some(_) } => {
-                return Err(Error::FailedPrecondition(
-                    "a transaction at a past read time is not supported by this server".to_owned(),
-                ));
-            }
-            TransactionOptions::ReadOnly { read_time: None } => Access::ReadOnly,
+        let (access, read_time) = match options {
+            TransactionOptions::ReadOnly { read_time } => (Access::ReadOnly, read_time),
             TransactionOptions::ReadWrite { retry, mode: _ } => {
                 if let Some(retry) = retry {
                     inner.transactions.check(&retry)?;
                     inner.transactions.end(&retry);
                 }
-                Access::ReadWrite
+                (Access::ReadWrite, None)
             }
         };
         let now = inner.clock.now();
         inner.transactions.sweep(now);
-        let snapshot = inner.store.snapshot().await?;
+        let snapshot = match read_time {
+            None => inner.store.snapshot().await?,
+            Some(time) => self.snapshot_at(time).await?,
+        };
         inner.transactions.begin(access, snapshot, now)
+    }
+
+    async fn snapshot_at(&self, time: Timestamp) -> Result<Arc<dyn Snapshot>, Error> {
+        let inner = &self.inner;
+        let version = Version(u64::try_from(time.micros()).unwrap_or(0));
+        let mut snapshot = inner.store.snapshot().await?;
+        if snapshot.version() < version {
+            if version > present(inner.clock.as_ref()) {
+                return Err(future_complaint());
+            }
+            // The time has come without a commit. Once the tail has passed it, none can appear before it.
+            self.settled_version().await;
+            snapshot = inner.store.snapshot().await?;
+            if snapshot.version() < version {
+                return Err(Error::Unavailable(
+                    "the database cannot be moved to the present now; try again later".to_owned(),
+                ));
+            }
+        }
+        let catalog = inner.context.catalogs.at(snapshot.as_ref()).await?;
+        inner.past.snapshot_at(snapshot, version, &catalog).await
     }
 
     /// A view whose reads are recorded in the transaction.

@@ -41,9 +41,9 @@ pub enum ConcurrencyMode {
 /// What `begin` is asked for.
 #[derive(Clone, Debug)]
 pub enum TransactionOptions {
-    /// Reads at one version; cannot write. A read time in the past is refused in this version.
+    /// Reads at one version; cannot write.
     ReadOnly {
-        /// The version to read at, `None` for the present.
+        /// The time to read at, `None` for the present.
         read_time: Option<Timestamp>,
     },
     /// Reads and one commit.
