@@ -1,14 +1,16 @@
 //! The load generator: starts the built server and measures it over real gRPC.
 //!
 //! Run by hand (`cargo xtask bench`); client and server share the machine, so read figures as ratios
-//! within one run. Nothing here is a test.
+//! within one run. Nothing here is a test. With `budgets` it measures queries and indexes without a server instead.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+mod budgets;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
@@ -19,10 +21,13 @@ const DATABASE: &str = "projects/bench/databases/(default)";
 
 /// Measures start-up, memory at rest, durable commits and notification latency.
 #[derive(Parser)]
+#[command(subcommand_negates_reqs = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The server binary.
-    #[arg(long, env = "WATCHFIRE_BIN")]
-    server: PathBuf,
+    #[arg(long, env = "WATCHFIRE_BIN", required = true)]
+    server: Option<PathBuf>,
     /// Seconds of each commit measurement.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
@@ -32,6 +37,12 @@ struct Arguments {
     /// Port on 127.0.0.1.
     #[arg(long, default_value_t = 18080)]
     port: u16,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What queries, writes and builds of indexes cost, each against its budget.
+    Budgets(budgets::Arguments),
 }
 
 struct Server {
@@ -50,10 +61,14 @@ impl Drop for Server {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let size = std::fs::metadata(&arguments.server)?.len();
+    if let Some(Command::Budgets(arguments)) = arguments.command {
+        return budgets::run(arguments).await;
+    }
+    let binary = arguments.server.clone().context("a server is named")?;
+    let size = std::fs::metadata(&binary)?.len();
     println!("binary: {:.1} MB", size as f64 / 1e6);
 
-    let (server, channel, started) = start(&arguments).await?;
+    let (server, channel, started) = start(&arguments, &binary).await?;
     println!("start to first answer: {started:.1?}");
     println!("memory at rest: {:.1} MiB", memory_mib(&server)?);
 
@@ -70,11 +85,11 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-async fn start(arguments: &Arguments) -> Result<(Server, Channel, Duration)> {
+async fn start(arguments: &Arguments, binary: &Path) -> Result<(Server, Channel, Duration)> {
     let data = std::env::temp_dir().join(format!("watchfire-bench-{}", std::process::id()));
     let address = format!("127.0.0.1:{}", arguments.port);
     let begin = Instant::now();
-    let child = Command::new(&arguments.server)
+    let child = std::process::Command::new(binary)
         .args(["serve", "--listen", &address, "--data"])
         .arg(&data)
         .env("RUST_LOG", "warn")

@@ -1,0 +1,115 @@
+//! What queries, writes and builds of indexes cost: the engine on the embedded store, in this process.
+//!
+//! Every figure is a count or a ratio within one run, printed beside its budget. The million documents are kept in
+//! the folder, and used again when the same folder is named; filling it takes some minutes.
+
+mod data;
+mod reads;
+mod size;
+mod writes;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+
+use data::Database;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Where the data lies; on a disk, not in memory.
+    #[arg(long, default_value = "/tmp/watchfire-budgets")]
+    folder: PathBuf,
+    /// Documents of the large collection; the small one has a hundredth.
+    #[arg(long, default_value_t = 1_000_000)]
+    documents: usize,
+    /// Seconds of each measurement of commits.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// What is measured; everything when nothing is named.
+    which: Vec<Which>,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq, ValueEnum)]
+enum Which {
+    /// Equality, order and limit over a small and a large collection.
+    Limit,
+    /// Three filters that match a tenth each and together next to nothing.
+    Join,
+    /// Counting everything.
+    Count,
+    /// Commits beside the same bytes put straight into the store.
+    Write,
+    /// A build of an index beside commits.
+    Build,
+    /// Bytes on disk.
+    Size,
+}
+
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let wanted = |which| arguments.which.is_empty() || arguments.which.contains(&which);
+    if wanted(Which::Write) {
+        writes::cost(&arguments.folder, Duration::from_secs(arguments.seconds)).await?;
+    }
+    let reads = [
+        Which::Limit,
+        Which::Join,
+        Which::Count,
+        Which::Build,
+        Which::Size,
+    ];
+    if !reads.into_iter().any(wanted) {
+        return Ok(());
+    }
+    let folder = arguments.folder.join("million");
+    let database = Database::open(&folder).await?;
+    database.fill(arguments.documents).await?;
+    if wanted(Which::Limit) {
+        reads::limit(&database).await?;
+    }
+    if wanted(Which::Join) {
+        reads::join(&database).await?;
+    }
+    if wanted(Which::Count) {
+        reads::count(&database, arguments.documents).await?;
+    }
+    if wanted(Which::Build) {
+        writes::build(
+            &database,
+            arguments.documents,
+            Duration::from_secs(arguments.seconds),
+        )
+        .await?;
+    }
+    database.close().await?;
+    if wanted(Which::Size) {
+        size::print(&folder)?;
+    }
+    Ok(())
+}
+
+/// Prints a figure with what it may be at most (or at least).
+fn at_most(name: &str, figure: f64, budget: f64) {
+    let verdict = if figure <= budget { "within" } else { "MISSES" };
+    println!("  {verdict} the budget: {name} {figure:.2}, at most {budget}");
+}
+
+fn at_least(name: &str, figure: f64, budget: f64) {
+    let verdict = if figure >= budget { "within" } else { "MISSES" };
+    println!("  {verdict} the budget: {name} {figure:.2}, at least {budget}");
+}
+
+fn median(taken: &mut [Duration]) -> Result<Duration> {
+    taken.sort_unstable();
+    taken
+        .get(taken.len() / 2)
+        .copied()
+        .context("something was measured")
+}
+
+async fn timed<T>(work: impl Future<Output = Result<T>>) -> Result<(T, Duration)> {
+    let start = Instant::now();
+    let answer = work.await?;
+    Ok((answer, start.elapsed()))
+}
