@@ -367,13 +367,6 @@ async fn transactions_and_offsets_announce_themselves_first() {
         );
         assert!(answers.iter().all(|answer| answer.read_time.is_some()));
     }
-    let past = pb::run_query_request::ConsistencySelector::ReadTime(Default::default());
-    let refused = client.run_query(run(0, Some(past))).await;
-    check(
-        refused.map(drop),
-        Code::Unimplemented,
-        "read_time is not supported by this server",
-    );
     server.stop().await.unwrap();
 }
 
