@@ -5,6 +5,7 @@
 mod build;
 mod ci;
 mod conformance;
+mod oracle;
 mod prepare;
 mod run;
 mod tidy;
@@ -18,8 +19,11 @@ usage: cargo xtask COMMAND
   ci              everything that must pass: format, clippy, tidy, tests, conformance
   tidy            the walls between crates and modules, and the house rules of style
   conformance [FILE...]
-                  the published SDKs against the built server (all suites, or some)
+                  the published SDKs (Node, browsers, Python) against the built server: all
+                  suites, or some of conformance/*.test.mjs and conformance/python/suite.py
   differential    by hand: the same requests to a server and to the official emulator
+  oracle [--cases N] [--seed S]
+                  by hand: a hundred thousand generated queries (or N) compared with the plain definition
   bench [ARGS]    by hand: start-up, commits and notifications, measured
 ";
 
@@ -33,6 +37,7 @@ fn main() -> Result<()> {
         Some("tidy") => tidy::tidy(&build::root()?),
         Some("conformance") => conformance::conformance(&rest),
         Some("differential") => conformance::differential(&rest),
+        Some("oracle") => oracle::oracle(&rest),
         Some("bench") => run::bench(&rest),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
