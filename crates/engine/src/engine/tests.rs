@@ -20,6 +20,7 @@ use crate::keyspace::Keyspace;
 use crate::transaction::{ConcurrencyMode, OPEN_TRANSACTIONS_MAX, RECORDED_QUERIES_MAX};
 
 mod isolation;
+mod past;
 mod serial;
 
 const START: i64 = 1_700_000_000_000_000;
@@ -806,7 +807,7 @@ async fn read_only_transactions_read_and_cannot_write() {
     commit_in(&engine, &id, Vec::new()).await.unwrap();
     assert!(engine.transaction_view(&id).await.is_err());
     let past = TransactionOptions::ReadOnly {
-        read_time: Some(Timestamp::from_micros(START).unwrap()),
+        read_time: Some(Timestamp::from_micros(START - 1).unwrap()),
     };
     assert!(matches!(
         engine.begin(past).await,
