@@ -82,6 +82,14 @@ pub fn world(seed: u64) -> usize {
                 now.fill(2_500).await;
             }
             now.live().await;
+            if life < lives && now.choices.percent(40) {
+                // Work that the next life has to go on with.
+                now.create_index().await;
+                now.update_field().await;
+                for _ in 0..now.choices.below(12) {
+                    tokio::task::yield_now().await;
+                }
+            }
             asked += now.asked;
             let engine = now.engine;
             if life == lives {

@@ -1,9 +1,9 @@
 //! Queries of the whole language, made around documents that are there, so that most have an answer.
 
 use watchfire_model::{
-    Aggregation, AggregationOperator, CollectionPath, Cursor, DatabaseName, Direction, Document,
-    DocumentName, DocumentPath, FieldMask, FieldOperator, FieldPath, Filter, Order, Parent, Query,
-    QueryParts, Selector, UnaryOperator, Value,
+    Aggregation, AggregationOperator, CollectionPath, Cursor, DatabaseName, Direction,
+    DistanceMeasure, Document, DocumentName, DocumentPath, FieldMask, FieldOperator, FieldPath,
+    Filter, Nearest, Order, Parent, Query, QueryParts, Selector, UnaryOperator, Value,
 };
 
 use crate::choices::Choices;
@@ -61,6 +61,36 @@ impl<'a> Maker<'a> {
                 },
             })
             .collect()
+    }
+
+    /// Any search that may be asked for.
+    pub fn nearest(&mut self) -> Nearest {
+        for _ in 0..ATTEMPTS_MAX {
+            let len = *self.choices.pick(&[1, 2, 2, 2, 2]);
+            let vector = (0..len)
+                .map(|_| *self.choices.pick(&[-1.0, -0.0, 0.0, 0.5, 1.0, 3.0]))
+                .collect();
+            let measure = *self.choices.pick(&[
+                DistanceMeasure::Euclidean,
+                DistanceMeasure::Cosine,
+                DistanceMeasure::DotProduct,
+            ]);
+            let limit = u32::try_from(self.choices.between(1, 12)).unwrap();
+            let threshold = if self.choices.percent(30) {
+                Some(
+                    *self
+                        .choices
+                        .pick(&[-1.0, 0.0, 0.5, 1.0, 2.0, f64::INFINITY]),
+                )
+            } else {
+                None
+            };
+            let field = data::field("v");
+            if let Ok(nearest) = Nearest::new(field, vector, measure, limit, None, threshold) {
+                return nearest;
+            }
+        }
+        panic!("no search was valid");
     }
 
     fn number_field(&mut self) -> FieldPath {

@@ -7,7 +7,7 @@ use watchfire_engine::index::missing::MissingIndex;
 use watchfire_engine::{Engine, Error, IndexMode, Settings, View};
 use watchfire_model::aggregate::Aggregator;
 use watchfire_model::{
-    AggregationOperator, Cursor, Document, DocumentName, Query, QueryParts, Value,
+    AggregationOperator, Cursor, Document, DocumentName, Nearest, Query, QueryParts, Value,
 };
 use watchfire_storage::Store;
 
@@ -141,7 +141,7 @@ impl Asker {
             taste: self.taste,
             documents: &documents,
         };
-        match maker.choices.weighted(&[70, 22, 8]) {
+        match maker.choices.weighted(&[68, 20, 7, 5]) {
             0 => {
                 let query = maker.query();
                 let provide = choices.percent(40);
@@ -150,6 +150,12 @@ impl Asker {
             1 => {
                 let (query, aggregations) = (maker.query(), maker.aggregations());
                 self.aggregate(&view, &query, aggregations, &documents)
+                    .await;
+            }
+            3 => {
+                let (query, nearest) = (maker.query(), maker.nearest());
+                let provide = choices.percent(50);
+                self.nearest(view, &query, &nearest, &documents, provide)
                     .await;
             }
             _ => {
@@ -327,6 +333,53 @@ impl Asker {
         assert!(
             same,
             "{}: {aggregations:?}\nfound {found:?}\nexpected {expected:?}\n{query:#?}",
+            self.seed
+        );
+    }
+
+    async fn nearest(
+        &self,
+        view: View,
+        query: &Query,
+        nearest: &Nearest,
+        documents: &[&Document],
+        provide: bool,
+    ) {
+        let mut view = view;
+        for _ in 0..MISSING_MAX {
+            let missing = match view.nearest(query, nearest).await {
+                Ok((found, _)) => {
+                    let expected = nearest.nearest(query.evaluate(documents.iter().copied()));
+                    let same = found.len() == expected.len()
+                        && found.iter().zip(&expected).all(|(found, expected)| {
+                            found.0.path == expected.0.path
+                                && (found.1.to_bits() == expected.1.to_bits()
+                                    || found.1 == expected.1)
+                        });
+                    assert!(
+                        same,
+                        "{}: {nearest:?}\nfound {found:?}\nexpected {expected:?}\n{query:#?}",
+                        self.seed
+                    );
+                    return;
+                }
+                Err(Error::IndexMissing(missing)) => missing,
+                Err(error) => panic!("{}: nearest: {error:?}\n{nearest:?}\n{query:#?}", self.seed),
+            };
+            assert_eq!(
+                self.index_mode,
+                IndexMode::Enforce,
+                "{}: refused",
+                self.seed
+            );
+            if !provide || view.version() < self.engine.view().await.unwrap().version() {
+                return;
+            }
+            self.provide(&missing, query).await;
+            view = self.engine.view().await.unwrap();
+        }
+        panic!(
+            "{}: still not served after {MISSING_MAX} indexes\n{nearest:?}\n{query:#?}",
             self.seed
         );
     }
