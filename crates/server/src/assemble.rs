@@ -9,17 +9,21 @@ use std::time::{Duration, SystemTime};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport;
+use watchfire_engine::{IndexMode, Settings};
 use watchfire_model::{Clock, Timestamp};
 use watchfire_storage::embedded::Embedded;
 use watchfire_storage::memory::MemoryStore;
 use watchfire_storage::{Error as StoreError, Store};
 
 use crate::accept;
-use crate::config::Serve;
+use crate::config::{self, Serve};
 use crate::databases::{Databases, OpenStore};
 use crate::error::Error;
-use crate::front::grpc;
 use crate::front::grpc_message::GrpcMessageLayer;
+use crate::front::metrics::MetricsLayer;
+use crate::front::{admin, grpc};
+use crate::indexes::file::{self, FileError};
+use crate::indexes::first::FirstIndexes;
 
 /// How long calls in flight may take after the order to stop. One connection that never finishes its
 /// request uses all of it, so that it and `CLOSE_MAX` must end before those who run servers lose patience
@@ -54,6 +58,9 @@ pub enum Failure {
         #[source]
         error: StoreError,
     },
+    /// The file of index definitions cannot be used. Nothing was opened.
+    #[error("cannot use the indexes of --indexes")]
+    Indexes(#[from] FileError),
     /// The address is taken, or not this machine's.
     #[error("cannot listen on {address}: choose another address with --listen")]
     Listen {
@@ -67,8 +74,8 @@ pub enum Failure {
     /// A bug: a task of ours panicked.
     #[error("a task of the server failed")]
     Task(#[from] JoinError),
-    /// A database did not close.
-    #[error("a database did not close")]
+    /// A database did not open or close.
+    #[error("a database did not open or close")]
     Database(#[from] Error),
     /// The store did not close.
     #[error("the store did not close")]
@@ -86,13 +93,23 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the store, then the listener. Needs a Tokio runtime.
+    /// Reads the file of index definitions, opens the store, then the listener. Needs a Tokio runtime.
     pub async fn start(serve: Serve) -> Result<Self, Failure> {
         let Serve {
             listen,
             data,
             memory,
+            index_mode,
+            indexes,
+            indexes_database,
         } = serve;
+        let first_indexes = match indexes {
+            None => None,
+            Some(path) => Some(FirstIndexes::new(
+                file::read(&path)?,
+                indexes_database.clone(),
+            )),
+        };
         let (open_store, embedded, data) = if memory {
             (open_memory(), None, None)
         } else {
@@ -112,7 +129,15 @@ impl Server {
         let listener = accept::listen(listen).map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
 
-        let databases = Arc::new(Databases::new(open_store, Arc::new(SystemClock)));
+        let databases = Arc::new(Databases::new(
+            open_store,
+            Arc::new(SystemClock),
+            settings(index_mode),
+            first_indexes,
+        ));
+        if let Some(name) = &indexes_database {
+            databases.get(name).await?;
+        }
         let shutdown = CancellationToken::new();
         let connections = accept::connections(listener, accept::connections_max());
         let serving = transport::Server::builder()
@@ -123,8 +148,11 @@ impl Server {
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .layer(MetricsLayer::new(databases.clone()))
             .layer(GrpcMessageLayer)
             .add_service(grpc::service(databases.clone(), shutdown.clone()))
+            .add_service(admin::service(databases.clone()))
+            .add_service(admin::operations(databases.clone(), shutdown.clone()))
             .serve_with_incoming_shutdown(connections, shutdown.clone().cancelled_owned());
         Ok(Self {
             address,
@@ -213,6 +241,16 @@ Web SDK:
                 Ok(())
             }
         }
+    }
+}
+
+fn settings(index_mode: config::IndexMode) -> Settings {
+    Settings {
+        index_mode: match index_mode {
+            config::IndexMode::Enforce => IndexMode::Enforce,
+            config::IndexMode::Advise => IndexMode::Advise,
+            config::IndexMode::Create => IndexMode::Create,
+        },
     }
 }
 

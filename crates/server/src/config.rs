@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use watchfire_model::{DatabaseName, Invalid};
 
 const ABOUT: &str = "A realtime document database that speaks Firestore's gRPC protocol";
 
@@ -15,6 +16,10 @@ Examples:
       Serves every network of this machine on port 9000
   WATCHFIRE_LISTEN=127.0.0.1:8081 watchfire
       The same flags, from the environment
+  watchfire --indexes firestore.indexes.json --index-mode enforce
+      Has the indexes of a Firebase project, and refuses queries that need more
+  watchfire indexes deploy firestore.indexes.json --project demo
+      Changes the indexes of a running server to those of the file
 
 Point any official SDK at it by setting FIRESTORE_EMULATOR_HOST=127.0.0.1:8080.
 Projects and databases need no setup: each is created when it is first used.
@@ -32,11 +37,81 @@ pub struct Config {
     serve: Serve,
 }
 
+/// What there is to do.
 #[derive(Debug, Subcommand)]
-enum Command {
+pub enum Command {
     /// Start the server (what `watchfire` alone does)
     #[command(after_help = EXAMPLES)]
     Serve(Serve),
+    /// Show or change the indexes of a running server
+    #[command(subcommand)]
+    Indexes(Indexes),
+}
+
+/// What there is to do with the indexes of a running server.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Indexes {
+    /// Make the indexes of a database those of a file
+    ///
+    /// Shows first what changes: `+` is added, `~` changed, `-` is not in the file and deleted, `=` stays.
+    Deploy(DeployIndexes),
+    /// Print the indexes of a database as a firestore.indexes.json
+    List(Remote),
+}
+
+/// Which database of which server.
+#[derive(Clone, Debug, Args)]
+pub struct Remote {
+    /// Address and port of the server
+    #[arg(
+        long,
+        env = "WATCHFIRE_SERVER",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub server: String,
+    /// The project, when --database is not a full name
+    #[arg(long, env = "WATCHFIRE_PROJECT", value_name = "ID")]
+    pub project: Option<String>,
+    /// The database: an id, or projects/{project}/databases/{id}
+    #[arg(
+        long,
+        env = "WATCHFIRE_DATABASE",
+        value_name = "NAME",
+        default_value = "(default)"
+    )]
+    pub database: String,
+}
+
+/// How to deploy a file.
+#[derive(Clone, Debug, Args)]
+pub struct DeployIndexes {
+    /// The file, as Firebase writes it: firestore.indexes.json
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub remote: Remote,
+    /// Delete what the file does not have without asking
+    #[arg(long)]
+    pub force: bool,
+    /// Only show what would change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not wait until new indexes are built
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// What happens to queries for which there is no index.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum IndexMode {
+    /// They are refused, with the index that they need
+    Enforce,
+    /// They are served as well as possible, and reported once
+    #[default]
+    Advise,
+    /// They are served as well as possible, and the index is defined meanwhile
+    Create,
 }
 
 /// How to serve.
@@ -62,15 +137,63 @@ pub struct Serve {
     /// Keep everything in memory and forget it at the end; `--data` is then not touched
     #[arg(long, env = "WATCHFIRE_MEMORY")]
     pub memory: bool,
+    /// What happens to queries for which there is no index
+    #[arg(
+        long,
+        env = "WATCHFIRE_INDEX_MODE",
+        value_enum,
+        value_name = "MODE",
+        default_value = "advise"
+    )]
+    pub index_mode: IndexMode,
+    /// Index definitions (a firestore.indexes.json) that every database gets when it is opened.
+    /// What a database has besides is kept
+    #[arg(long, env = "WATCHFIRE_INDEXES", value_name = "FILE")]
+    pub indexes: Option<PathBuf>,
+    /// The only database that gets them, at the start: projects/{project}/databases/{id}
+    #[arg(
+        long,
+        env = "WATCHFIRE_INDEXES_DATABASE",
+        value_name = "NAME",
+        value_parser = DatabaseName::parse,
+        requires = "indexes"
+    )]
+    pub indexes_database: Option<DatabaseName>,
+}
+
+impl Serve {
+    /// Everything in memory, the rest as when nothing is said.
+    pub fn in_memory(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            data: PathBuf::from("watchfire-data"),
+            memory: true,
+            index_mode: IndexMode::default(),
+            indexes: None,
+            indexes_database: None,
+        }
+    }
+}
+
+impl Remote {
+    /// The database's full name.
+    pub fn database(&self) -> Result<DatabaseName, Invalid> {
+        if self.database.contains('/') {
+            return DatabaseName::parse(&self.database);
+        }
+        match &self.project {
+            Some(project) => DatabaseName::new(project, &self.database),
+            None => Err(Invalid::new(
+                "say which project: --project ID, or --database projects/{project}/databases/{database}",
+            )),
+        }
+    }
 }
 
 impl Config {
-    /// The settings of the server, whether `serve` was written or not.
-    pub fn into_serve(self) -> Serve {
-        match self.command {
-            Some(Command::Serve(serve)) => serve,
-            None => self.serve,
-        }
+    /// What to do; `watchfire` alone means `serve`.
+    pub fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.serve))
     }
 }
 
@@ -78,8 +201,15 @@ impl Config {
 mod tests {
     use super::*;
 
+    fn serve(arguments: &[&str]) -> Serve {
+        match Config::try_parse_from(arguments).unwrap().into_command() {
+            Command::Serve(serve) => serve,
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn check(arguments: &[&str], listen: &str, data: &str, memory: bool) {
-        let serve = Config::try_parse_from(arguments).unwrap().into_serve();
+        let serve = serve(arguments);
         assert_eq!(serve.listen, listen.parse().unwrap());
         assert_eq!(serve.data, PathBuf::from(data));
         assert_eq!(serve.memory, memory);
@@ -116,7 +246,54 @@ mod tests {
     }
 
     #[test]
+    fn indexes_of_a_server() {
+        assert_eq!(serve(&["watchfire"]).index_mode, IndexMode::Advise);
+        let started = serve(&[
+            "watchfire",
+            "--index-mode",
+            "enforce",
+            "--indexes",
+            "f.json",
+            "--indexes-database",
+            "projects/p/databases/d",
+        ]);
+        assert_eq!(started.index_mode, IndexMode::Enforce);
+        assert_eq!(started.indexes, Some(PathBuf::from("f.json")));
+        assert_eq!(started.indexes_database.unwrap().database(), "d");
+        for wrong in [
+            ["--index-mode", "maybe"],
+            ["--indexes-database", "projects/p/databases/d"],
+        ] {
+            let arguments = [&["watchfire"], wrong.as_slice()].concat();
+            assert!(Config::try_parse_from(arguments).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn which_database_is_meant() {
+        let name = |arguments: &[&str]| {
+            let arguments = [&["watchfire", "indexes", "list"], arguments].concat();
+            match Config::try_parse_from(arguments).unwrap().into_command() {
+                Command::Indexes(Indexes::List(remote)) => {
+                    remote.database().map(|name| name.to_string()).ok()
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let default = "projects/p/databases/(default)".to_owned();
+        assert_eq!(name(&["--project", "p"]), Some(default.clone()));
+        assert_eq!(name(&["--database", &default]), Some(default));
+        let other = "projects/p/databases/other".to_owned();
+        assert_eq!(
+            name(&["--project", "p", "--database", "other"]),
+            Some(other)
+        );
+        assert_eq!(name(&["--database", "other"]), None);
+    }
+
+    #[test]
     fn nonsense_is_refused() {
+        assert!(Config::try_parse_from(["watchfire", "indexes", "deploy"]).is_err());
         assert!(Config::try_parse_from(["watchfire", "--listen", "nowhere"]).is_err());
         assert!(Config::try_parse_from(["watchfire", "sing"]).is_err());
     }

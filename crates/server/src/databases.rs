@@ -9,13 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use tokio::sync::OnceCell;
-use watchfire_engine::Engine;
+use watchfire_engine::{Engine, Settings};
 use watchfire_model::{Clock, DatabaseName};
 use watchfire_realtime::Hub;
 use watchfire_storage::Store;
 
 use crate::answers::Answers;
 use crate::error::Error;
+use crate::indexes::first::FirstIndexes;
+use crate::metrics::Metrics;
 
 /// Databases open at the same time. One more is refused with `TooManyDatabases`: an open database
 /// holds memory and two tasks (about 16 KiB when it is idle), and names cost a caller nothing.
@@ -35,6 +37,8 @@ pub struct Database {
     pub hub: Hub,
     /// Shared by all databases.
     pub answers: Answers,
+    /// Shared by all databases.
+    pub metrics: Metrics,
 }
 
 type Slot = Arc<OnceCell<Arc<Database>>>;
@@ -43,18 +47,30 @@ type Slot = Arc<OnceCell<Arc<Database>>>;
 pub struct Databases {
     open_store: OpenStore,
     clock: Arc<dyn Clock>,
+    settings: Settings,
+    first_indexes: Option<FirstIndexes>,
     answers: Answers,
+    metrics: Metrics,
     /// Invariant: at most `DATABASES_OPEN_MAX` slots. A slot is made by `get`, filled when opening
     /// succeeds, and taken out again when it fails.
     slots: Mutex<HashMap<DatabaseName, Slot>>,
 }
 
 impl Databases {
-    pub fn new(open_store: OpenStore, clock: Arc<dyn Clock>) -> Self {
+    /// Every database is opened with the settings, and gets the indexes that are meant for it.
+    pub fn new(
+        open_store: OpenStore,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+        first_indexes: Option<FirstIndexes>,
+    ) -> Self {
         Self {
             open_store,
             clock,
+            settings,
+            first_indexes,
             answers: Answers::default(),
+            metrics: Metrics::default(),
             slots: Mutex::new(HashMap::new()),
         }
     }
@@ -78,6 +94,18 @@ impl Databases {
                 Err(error)
             }
         }
+    }
+
+    /// What is counted for all of them.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Those that are open just now, in no order.
+    pub fn opened(&self) -> Vec<Arc<Database>> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = slots.values().filter_map(|slot| slot.get().cloned());
+        opened.collect()
     }
 
     /// Ends listening, finishes commits and closes every store.
@@ -114,7 +142,11 @@ impl Databases {
         let store = (self.open_store)(name.clone())
             .await
             .map_err(Error::Store)?;
-        let engine = Engine::open(name.clone(), store, self.clock.clone()).await?;
+        let clock = self.clock.clone();
+        let engine = Engine::open_with(name.clone(), store, clock, self.settings).await?;
+        if let Some(first) = &self.first_indexes {
+            first.define(&engine).await;
+        }
         let hub = Hub::start(engine.clone());
         tracing::info!(database = %name, "database open");
         Ok(Arc::new(Database {
@@ -122,6 +154,7 @@ impl Databases {
             engine,
             hub,
             answers: self.answers.clone(),
+            metrics: self.metrics.clone(),
         }))
     }
 }
@@ -161,7 +194,8 @@ mod tests {
                 Ok(store)
             })
         });
-        (Databases::new(open, Arc::new(Still)), openings)
+        let databases = Databases::new(open, Arc::new(Still), Settings::default(), None);
+        (databases, openings)
     }
 
     fn name(database: &str) -> DatabaseName {

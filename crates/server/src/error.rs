@@ -27,6 +27,9 @@ pub enum Error {
     /// A document was asked for by name and does not exist.
     #[error("Document \"{0}\" not found.")]
     DocumentMissing(DocumentName),
+    /// An index like this one is there already.
+    #[error("index already exists: {name}")]
+    IndexExists { name: String },
     /// Pipelines are not offered by this kind of database.
     #[error(
         "Pipeline Operations are only available for Firestore databases in Enterprise edition. Use structured queries instead."

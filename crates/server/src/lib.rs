@@ -5,6 +5,7 @@
 //! `accept` takes connections, `front` turns the protocol's bytes into the words of the model and
 //! back, `service` carries out each operation once for every front, `databases` finds the open
 //! database by its name, `answers` bounds what callers leave unread, and `status` turns every failure into a code and a sentence, in one place.
+//! `indexes` knows index definitions outside the protocol: files, and the command that deploys them.
 //! `assemble` is the only module that constructs things; nothing is global.
 //!
 //! # What lives here and what does not
@@ -29,5 +30,7 @@ pub mod config;
 pub mod databases;
 pub mod error;
 pub mod front;
+pub mod indexes;
+pub mod metrics;
 pub mod service;
 pub mod status;

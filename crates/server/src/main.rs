@@ -1,5 +1,5 @@
-//! The `watchfire` command: reads its settings, serves until it is told to stop, and ends with
-//! exit code 0 when it was told to.
+//! The `watchfire` command: reads its settings, serves until it is told to stop or does what else it
+//! was asked to, and ends with exit code 0 when that went well.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -8,11 +8,16 @@ use anyhow::Context;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use watchfire_server::assemble::Server;
-use watchfire_server::config::Config;
+use watchfire_server::config::{Command, Config, Indexes, Serve};
+use watchfire_server::indexes::command::{self as index_command, Console};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match serve().await {
+    let done = match Config::parse().into_command() {
+        Command::Serve(settings) => serve(settings).await,
+        Command::Indexes(command) => indexes(command).await,
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("watchfire: {error:#}");
@@ -21,8 +26,18 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve() -> anyhow::Result<()> {
-    let serve = Config::parse().into_serve();
+/// Talks to a running server about its indexes.
+async fn indexes(command: Indexes) -> anyhow::Result<()> {
+    let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let mut console = Console::new(std::io::stdout(), std::io::stderr(), interactive);
+    match command {
+        Indexes::Deploy(deploy) => index_command::deploy(deploy, &mut console).await?,
+        Indexes::List(remote) => index_command::list(remote, &mut console).await?,
+    }
+    Ok(())
+}
+
+async fn serve(serve: Serve) -> anyhow::Result<()> {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,watchfire=info"));
     tracing_subscriber::fmt()

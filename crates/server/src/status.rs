@@ -32,6 +32,7 @@ impl From<Error> for Status {
                 status(Code::Unavailable, error.to_string())
             }
             Error::DocumentMissing(_) => status(Code::NotFound, error.to_string()),
+            Error::IndexExists { name: _ } => status(Code::AlreadyExists, error.to_string()),
             Error::PipelinesUnavailable => {
                 let text = error.to_string();
                 let reason = "PIPELINE_REQUIRES_ENTERPRISE_EDITION";

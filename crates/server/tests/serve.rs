@@ -22,13 +22,7 @@ const ROOT: &str = "projects/p/databases/(default)/documents";
 
 async fn start() -> (Server, Client) {
     let listen = "127.0.0.1:0".parse().unwrap();
-    let server = Server::start(Serve {
-        listen,
-        data: "unused".into(),
-        memory: true,
-    })
-    .await
-    .unwrap();
+    let server = Server::start(Serve::in_memory(listen)).await.unwrap();
     let client = Client::connect(format!("http://{}", server.address()))
         .await
         .unwrap();

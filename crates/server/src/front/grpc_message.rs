@@ -3,7 +3,7 @@
 //! The gRPC specification encodes `grpc-message` only at `%` and outside printable ASCII. The library
 //! underneath also encodes spaces, quotes and more, and clients that do not decode those show users
 //! `%20`. This layer writes the texts anew, in headers (an answer without a body) and in trailers.
-//! It also puts the library's complaint about a request that is too large into the protocol's words.
+//! It names methods that are not served, and puts the library's complaint about a request that is too large into the protocol's words.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -57,9 +57,11 @@ where
         if let Some(answer) = answer_to_others(&request) {
             return Box::pin(async { Ok(answer) });
         }
+        let uri = request.uri().clone();
         let answer = self.inner.call(request);
         Box::pin(async move {
             let mut answer = answer.await?;
+            name_unknown_method(uri.path(), answer.headers_mut());
             rewrite(answer.headers_mut());
             Ok(answer.map(|body| Body::new(Rewritten { body })))
         })
@@ -92,6 +94,19 @@ fn answer_to_others(request: &Request<Body>) -> Option<Response<Body>> {
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     Some(answer)
+}
+
+/// The library answers a method that it does not know without a word; the caller is told which one it is.
+fn name_unknown_method(path: &str, headers: &mut HeaderMap) {
+    let unimplemented = headers.get(STATUS).is_some_and(|code| code == "12");
+    if !unimplemented || headers.contains_key(MESSAGE) {
+        return;
+    }
+    let method = path.rsplit('/').next().unwrap_or(path);
+    let text = format!("{method} is not supported by this server");
+    if let Ok(text) = HeaderValue::from_str(&text) {
+        headers.insert(MESSAGE, text);
+    }
 }
 
 /// A body whose trailers are written anew.

@@ -4,6 +4,7 @@
 //! bytes, and never evaluates a query itself.
 
 pub mod commit;
+pub mod indexes;
 pub mod list;
 pub mod listen;
 pub mod partition;

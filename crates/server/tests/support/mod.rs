@@ -21,11 +21,7 @@ pub const ROOT: &str = "projects/p/databases/(default)/documents";
 
 /// A server that keeps its data in memory, on any free port.
 pub fn in_memory() -> Serve {
-    Serve {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        data: "unused".into(),
-        memory: true,
-    }
+    Serve::in_memory("127.0.0.1:0".parse().unwrap())
 }
 
 pub async fn start(serve: Serve) -> (Server, Client) {
