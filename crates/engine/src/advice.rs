@@ -53,6 +53,8 @@ pub struct MissingIndexes {
     pub shapes: Vec<(Definition, u64)>,
     /// Queries of shapes beyond `SHAPES_MAX`.
     pub others: u64,
+    /// All queries that found no index, those whose index is ready by now included: it never goes back.
+    pub queries: u64,
 }
 
 /// What is to be done about one query, found under the lock and done outside of it.
@@ -108,9 +110,15 @@ impl Advisor {
             .map(|(definition, shape)| (definition.clone(), shape.queries))
             .collect();
         let others = seen.others;
+        let queries = seen.shapes.values().map(|shape| shape.queries);
+        let queries = queries.fold(others, u64::saturating_add);
         drop(seen);
         shapes.sort_by(|(a, often), (b, seldom)| seldom.cmp(often).then_with(|| a.cmp(b)));
-        MissingIndexes { shapes, others }
+        MissingIndexes {
+            shapes,
+            others,
+            queries,
+        }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -158,7 +166,7 @@ fn report(query: &Query, missing: &MissingIndex, text: &'static str) {
     tracing::warn!(
         database = %query.database(),
         collection_group = missing.definition.group(),
-        index = %missing.definition,
+        index = missing.definition_json(),
         "{text}"
     );
 }
@@ -289,9 +297,8 @@ mod tests {
                 },
             );
         }
-        assert_eq!(
-            advisor.missing(&catalog).shapes,
-            [(missing("b").definition, 2)]
-        );
+        let still = advisor.missing(&catalog);
+        assert_eq!(still.shapes, [(missing("b").definition, 2)]);
+        assert_eq!(still.queries, 3);
     }
 }

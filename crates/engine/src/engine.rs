@@ -11,6 +11,7 @@ use watchfire_storage::{Applied, Batch, Operation, Snapshot, Store, Version};
 use crate::advice::{Advisor, MissingIndexes};
 use crate::changelog::reader::{EntriesSince, Stored, read_entries};
 use crate::changelog::tail::Tail;
+use crate::check;
 use crate::commit::convert::convert_if_old;
 use crate::commit::group::Receipt;
 use crate::commit::{
@@ -144,6 +145,17 @@ impl Engine {
         let snapshot = self.inner.store.snapshot().await?;
         let catalog = context.catalogs.at(snapshot.as_ref()).await?;
         Ok(context.advisor.missing(&catalog))
+    }
+
+    /// Whether documents and index entries agree at the present. Reads everything that is stored.
+    pub async fn check(&self) -> Result<check::Report, Error> {
+        check::check(self.inner.store.snapshot().await?.as_ref()).await
+    }
+
+    /// Makes index entries agree with the documents again. Commits go on meanwhile; when there are too many of them, it
+    /// fails with `Unavailable`.
+    pub async fn repair(&self) -> Result<check::Repaired, Error> {
+        check::repair(self.inner.store.as_ref(), self.inner.clock.as_ref()).await
     }
 
     /// Defines an index and begins to build it. Fails with `IndexExists`, or `ResourceExhausted` past `INDEXES_MAX`.

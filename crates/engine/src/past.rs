@@ -352,7 +352,7 @@ fn merge(
         Direction::Forward => a < b,
         Direction::Backward => a > b,
     };
-    let mut put = |(key, value): (&Bytes, &Option<Bytes>), merged: &mut Vec<_>| {
+    let put = |(key, value): (&Bytes, &Option<Bytes>), merged: &mut Vec<_>| {
         if let Some(value) = value {
             merged.push((key.clone(), value.clone()));
         }

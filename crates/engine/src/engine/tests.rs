@@ -19,6 +19,7 @@ use crate::commit::{LOADED_BYTES_MAX, TRIM_INTERVAL};
 use crate::keyspace::Keyspace;
 use crate::transaction::{ConcurrencyMode, OPEN_TRANSACTIONS_MAX, RECORDED_QUERIES_MAX};
 
+mod check;
 mod isolation;
 mod past;
 mod serial;

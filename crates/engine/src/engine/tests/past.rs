@@ -15,7 +15,7 @@ type Documents = BTreeMap<DocumentPath, Document>;
 const PATHS: [&str; 6] = ["c/a", "c/b", "c/a/d/x", "c/gone/d/y", "e/a/d/x", "e/f"];
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Commit(Vec<Write>),
     CreateIndex,
     DeleteIndex,
@@ -38,7 +38,7 @@ fn any_write() -> impl Strategy<Value = Write> {
     })
 }
 
-fn any_history() -> impl Strategy<Value = Vec<(i64, Step)>> {
+pub(super) fn any_history() -> impl Strategy<Value = Vec<(i64, Step)>> {
     let step = prop_oneof![
         12 => prop::collection::vec(any_write(), 1..4).prop_map(Step::Commit),
         1 => Just(Step::CreateIndex),
@@ -179,7 +179,7 @@ async fn check_view(view: &View, expected: &Documents) {
 }
 
 /// Until nothing is built or removed any more.
-async fn indexes_settle(engine: &Engine) {
+pub(super) async fn indexes_settle(engine: &Engine) {
     for _ in 0..1_000_000 {
         let catalog = engine.catalog().await.unwrap();
         let at_rest = catalog
@@ -194,28 +194,33 @@ async fn indexes_settle(engine: &Engine) {
     panic!("an index is never ready");
 }
 
+/// `micros` decides whether an index is waited for.
+pub(super) async fn take_step(engine: &Engine, micros: i64, step: Step) {
+    match step {
+        Step::Commit(writes) => {
+            commit(engine, writes).await.unwrap();
+        }
+        Step::CreateIndex => {
+            let _ = engine.create_index(composite()).await;
+            if micros % 2 == 0 {
+                indexes_settle(engine).await;
+            }
+        }
+        Step::DeleteIndex => {
+            let catalog = engine.catalog().await.unwrap();
+            if let Some(index) = catalog.indexes().next() {
+                engine.delete_index(index.id).await.unwrap();
+            }
+        }
+    }
+}
+
 async fn check(history: Vec<(i64, Step)>) {
     let (engine, store, clock) = fresh().await;
     let mut known = vec![(*engine.tail().borrow(), Documents::new())];
     for (micros, step) in history {
         clock.advance(micros);
-        match step {
-            Step::Commit(writes) => {
-                commit(&engine, writes).await.unwrap();
-            }
-            Step::CreateIndex => {
-                let _ = engine.create_index(composite()).await;
-                if micros % 2 == 0 {
-                    indexes_settle(&engine).await;
-                }
-            }
-            Step::DeleteIndex => {
-                let catalog = engine.catalog().await.unwrap();
-                if let Some(index) = catalog.indexes().next() {
-                    engine.delete_index(index.id).await.unwrap();
-                }
-            }
-        }
+        take_step(&engine, micros, step).await;
         let view = engine.view().await.unwrap();
         known.push((view.version(), documents(&view).await));
     }
