@@ -58,6 +58,7 @@ pub(super) struct Way {
     rank: Rank,
 }
 
+/// More orders, then more fields that narrow, then documents before entries, fewer scans, fewer columns.
 type Rank = (Reverse<usize>, Reverse<usize>, bool, usize, usize);
 
 /// What is known about reading an alternative.
@@ -95,8 +96,10 @@ type Suffix = (Vec<(FieldPath, bool)>, bool);
 struct Serving {
     /// So many columns come in the order of as many open orders.
     sorted: usize,
-    /// The name behind them too.
+    /// The name behind them too: between them are at most columns with one value.
     name: bool,
+    /// Nothing is between them.
+    name_follows: bool,
     direction: Direction,
     /// Exactly what the open orders ask for.
     exact: bool,
@@ -152,7 +155,7 @@ impl<'a> Wanted<'a> {
                 continue;
             };
             let serving = self.serving(conjunction, &columns, names_inverted);
-            let needed = needed(conjunction, &columns, &open);
+            let needed = needed(conjunction, &columns);
             let (joined, complete) = join(group, &needed);
             if complete && serving.exact {
                 let rank = (
@@ -280,10 +283,16 @@ impl<'a> Wanted<'a> {
             })
             .count();
         let whole = sorted == open.len() && sorted == columns.len();
+        let rest_is_fixed = columns
+            .iter()
+            .skip(sorted)
+            .all(|column| conjunction.equal.contains_key(&column.field));
         let name_turned = names_inverted != self.name_descends();
-        let name = whole && reversed.is_none_or(|reversed| reversed == name_turned);
+        let name = sorted == open.len()
+            && rest_is_fixed
+            && (sorted == 0 || reversed.is_none_or(|reversed| reversed == name_turned));
         if sorted == 0 {
-            reversed = whole.then_some(name_turned);
+            reversed = name.then_some(name_turned);
         }
         let strict = open.len().saturating_sub(self.loose);
         // Loose orders are fields of the answer's sums: only their presence counts.
@@ -296,6 +305,7 @@ impl<'a> Wanted<'a> {
         Serving {
             sorted,
             name,
+            name_follows: name && sorted == columns.len(),
             direction: match reversed {
                 Some(true) => Direction::Backward,
                 Some(false) | None => Direction::Forward,
@@ -393,7 +403,7 @@ impl<'a> Wanted<'a> {
             let shape = Shape {
                 start: &start,
                 sorted: columns.get(..serving.sorted).unwrap_or_default(),
-                name: serving.name.then_some(NameShape {
+                name: serving.name_follows.then_some(NameShape {
                     base: &base,
                     inverted: names_inverted,
                 }),
@@ -548,16 +558,20 @@ impl<'a> Wanted<'a> {
         place: &Place,
         open: &[&'a Order],
     ) -> Option<(Definition, Option<IndexId>)> {
-        let mut fixed: BTreeMap<&FieldPath, Mode> = conjunction
+        // An array that is ordered as well is in no index for both: there is none to ask for.
+        let ordered_twice = |field: &FieldPath| open.iter().any(|order| order.field == *field);
+        if conjunction.contains.keys().any(ordered_twice) {
+            return None;
+        }
+        let equal = conjunction
             .equal
             .keys()
-            .map(|field| (field, Mode::Ascending))
-            .collect();
-        for field in conjunction.contains.keys() {
-            if !open.iter().any(|order| order.field == *field) {
-                fixed.insert(field, Mode::Contains);
-            }
-        }
+            .map(|field| (field, Mode::Ascending));
+        let contains = conjunction
+            .contains
+            .keys()
+            .map(|field| (field, Mode::Contains));
+        let fixed: BTreeMap<&FieldPath, Mode> = equal.chain(contains).collect();
         let ordered = open.iter().map(|order| {
             let mode = match order.direction {
                 OrderDirection::Ascending => Mode::Ascending,
@@ -584,7 +598,7 @@ impl<'a> Wanted<'a> {
                 };
                 let serving =
                     self.serving(conjunction, &candidate.columns, candidate.names_inverted);
-                let needed = needed(conjunction, &candidate.columns, open);
+                let needed = needed(conjunction, &candidate.columns);
                 serving.exact && join(vec![candidate], &needed).1
             })
             .map(|index| index.id);
@@ -663,21 +677,13 @@ fn allowed(conjunction: &Conjunction, field: &FieldPath) -> Option<Vec<Range>> {
     }
 }
 
-/// Fields that have to be fixed by some scan. An array field by which the query orders as well cannot be: no index
-/// has a field twice.
-fn needed<'a>(
-    conjunction: &'a Conjunction,
-    columns: &[Column],
-    open: &[&Order],
-) -> BTreeSet<&'a FieldPath> {
-    let is_column = |field: &FieldPath| columns.iter().any(|column| column.field == *field);
-    let is_open = |field: &FieldPath| open.iter().any(|order| order.field == *field);
-    let equal = conjunction.equal.keys().filter(|field| !is_column(field));
-    let contains = conjunction
-        .contains
+/// Fields that have to be fixed by some scan.
+fn needed<'a>(conjunction: &'a Conjunction, columns: &[Column]) -> BTreeSet<&'a FieldPath> {
+    let equal = conjunction
+        .equal
         .keys()
-        .filter(|field| columns.is_empty() || !is_open(field));
-    equal.chain(contains).collect()
+        .filter(|field| !columns.iter().any(|column| column.field == **field));
+    equal.chain(conjunction.contains.keys()).collect()
 }
 
 /// A defined index as a candidate, if every document of the answer is in it.

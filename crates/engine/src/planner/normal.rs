@@ -36,14 +36,21 @@ pub(super) struct Conjunction {
     pub undecided: bool,
 }
 
-/// Every alternative that something can match, each once, in the order of the filter.
+/// Every alternative that something can match and no other one includes, in the order of the filter.
 pub(super) fn alternatives(query: &Query) -> Vec<Conjunction> {
     let expanded = query.filter().map_or_else(|| vec![Vec::new()], expand);
-    let mut seen = BTreeSet::new();
+    let identities: Vec<_> = expanded.iter().map(|leaves| identity(leaves)).collect();
+    let is_included = |at: usize, own: &BTreeSet<Vec<u8>>| {
+        identities.iter().enumerate().any(|(other, conditions)| {
+            own.is_superset(conditions) && (other < at || own.len() > conditions.len())
+        })
+    };
     expanded
         .into_iter()
-        .filter(|leaves| seen.insert(identity(leaves)))
-        .filter_map(|leaves| Conjunction::new(query, leaves))
+        .zip(&identities)
+        .enumerate()
+        .filter(|(at, (_, own))| !is_included(*at, own))
+        .filter_map(|(_, (leaves, _))| Conjunction::new(query, leaves))
         .collect()
 }
 
