@@ -1,36 +1,63 @@
-//! The published SDKs against the built server, and the same requests to the official emulator.
+//! The published SDKs for Node, browsers and Python against the built server, and the same requests to the official
+//! emulator.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::build::{cargo, must, root, target};
+use crate::build::{cache, cargo, must, root, target};
 use crate::prepare;
 
-/// Builds the server, installs the SDKs as the lock file names them, runs the suites one after the other.
+/// Ends the name of a suite for Node.
+const NODE_SUITE: &str = ".test.mjs";
+/// The suite for Python; `FILE` on the command line.
+const PYTHON_SUITE: &str = "python/suite.py";
+
+/// Builds the server, installs the SDKs as the lock files name them, runs the suites one after the other.
 pub fn conformance(files: &[String]) -> Result<()> {
     prepare::compilers()?;
     let binary = built()?;
-    let mut node = Command::new(install()?);
-    node.current_dir(root()?.join("conformance"))
-        .env("WATCHFIRE_BIN", binary)
-        .args(["--test", "--test-concurrency=1", "--test-reporter=spec"]);
+    let folder = root()?.join("conformance");
+    let (python, node): (Vec<&String>, Vec<&String>) =
+        files.iter().partition(|file| file.ends_with(".py"));
+    let mut suites: Vec<PathBuf> = node.iter().map(PathBuf::from).collect();
     if files.is_empty() {
-        let mut suites: Vec<PathBuf> = std::fs::read_dir(root()?.join("conformance"))?
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.to_string_lossy().ends_with(".test.mjs"))
-            .collect();
+        suites.extend(
+            std::fs::read_dir(&folder)?
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|path| path.to_string_lossy().ends_with(NODE_SUITE)),
+        );
         suites.sort();
         if suites.is_empty() {
-            bail!("no suites (*.test.mjs) in conformance/");
+            bail!("no suites (*{NODE_SUITE}) in conformance/");
         }
-        node.args(suites);
-    } else {
-        node.args(files);
     }
-    must(node, "conformance suites")
+    // The suite for Python reads the same data, which comes with the packages for Node.
+    let call = install()?;
+    if !suites.is_empty() {
+        let mut node = Command::new(call);
+        node.current_dir(&folder)
+            .env("WATCHFIRE_BIN", &binary)
+            .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
+            .args(suites);
+        must(node, "conformance suites")?;
+    }
+    let python = match files.is_empty() {
+        true => vec![PathBuf::from(PYTHON_SUITE)],
+        false => python.iter().map(PathBuf::from).collect(),
+    };
+    for suite in python {
+        let mut command = Command::new(install_python(&folder)?);
+        command
+            .current_dir(&folder)
+            .env("WATCHFIRE_BIN", &binary)
+            .args(["-W", "ignore"])
+            .arg(&suite);
+        must(command, &suite.display().to_string())?;
+    }
+    Ok(())
 }
 
 /// Prints the differences between the built server and the official emulator as a list.
@@ -68,4 +95,38 @@ fn install() -> Result<PathBuf> {
     must(npm, "npm ci")?;
     std::fs::write(stamp, lock)?;
     Ok(node)
+}
+
+/// The Python SDK in an environment of its own in the cache folder, unless it holds already what `requirements.txt`
+/// names. Returns the Python to call.
+fn install_python(folder: &Path) -> Result<PathBuf> {
+    let environment = cache()?.join("python");
+    let python = environment.join("bin").join("python");
+    let stamp = environment.join(".installed-requirements");
+    let requirements = folder.join("python").join("requirements.txt");
+    let wanted = std::fs::read(&requirements)?;
+    if python.is_file() && std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    let system = prepare::python()?;
+    println!(
+        "xtask: installing the published SDK for Python with pip into {}",
+        environment.display()
+    );
+    let mut venv = Command::new(system);
+    venv.args(["-m", "venv", "--clear"]).arg(&environment);
+    must(venv, "python3 -m venv")?;
+    let mut pip = Command::new(&python);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ])
+    .arg("--requirement")
+    .arg(&requirements);
+    must(pip, "pip install")?;
+    std::fs::write(stamp, wanted)?;
+    Ok(python)
 }

@@ -90,6 +90,28 @@ fn node_major(node: &Path) -> Option<u32> {
         .ok()
 }
 
+/// Python with environments and pip, for its published SDK; returns the one to call.
+pub fn python() -> Result<PathBuf> {
+    let makes_environments = |program: &str| {
+        Command::new(program)
+            .args(["-c", "import venv, ensurepip"])
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
+    if !makes_environments("python3") {
+        install(
+            &["python3", "python3-venv"],
+            "to run the published SDK for Python",
+        )?;
+        if !makes_environments("python3") {
+            bail!(
+                "python3 is there, and cannot make environments (its modules venv and ensurepip are missing)"
+            );
+        }
+    }
+    Ok("python3".into())
+}
+
 fn has_libclang() -> bool {
     if std::env::var_os("LIBCLANG_PATH").is_some() {
         return true;
