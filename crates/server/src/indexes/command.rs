@@ -21,7 +21,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// Which database is meant is not clear.
-    #[error("{0}")]
+    #[error(transparent)]
     Database(#[from] Invalid),
     /// The file cannot be used.
     #[error(transparent)]
