@@ -277,7 +277,7 @@ fn open_embedded(embedded: Arc<Embedded>) -> OpenStore {
 }
 
 /// The clock of the system.
-struct SystemClock;
+pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {

@@ -20,6 +20,8 @@ Examples:
       Has the indexes of a Firebase project, and refuses queries that need more
   watchfire indexes deploy firestore.indexes.json --project demo
       Changes the indexes of a running server to those of the file
+  watchfire check --data /var/lib/watchfire
+      Looks at all data of a stopped server, and says whether it is sound
 
 Point any official SDK at it by setting FIRESTORE_EMULATOR_HOST=127.0.0.1:8080.
 Projects and databases need no setup: each is created when it is first used.
@@ -46,6 +48,26 @@ pub enum Command {
     /// Show or change the indexes of a running server
     #[command(subcommand)]
     Indexes(Indexes),
+    /// Check that the index entries of a stopped server's data agree with its documents
+    ///
+    /// Ends with exit code 1 when something is wrong, with 0 when all is sound or was repaired.
+    Check(Check),
+}
+
+/// What to check.
+#[derive(Clone, Debug, Args)]
+pub struct Check {
+    /// Folder that holds the data. No server may have it open
+    #[arg(
+        long,
+        env = "WATCHFIRE_DATA",
+        value_name = "DIR",
+        default_value = "watchfire-data"
+    )]
+    pub data: PathBuf,
+    /// Write entries that are missing or wrong, and delete those that no document has
+    #[arg(long)]
+    pub repair: bool,
 }
 
 /// What there is to do with the indexes of a running server.
@@ -289,6 +311,17 @@ mod tests {
             Some(other)
         );
         assert_eq!(name(&["--database", "other"]), None);
+    }
+
+    #[test]
+    fn a_check_repairs_only_when_it_is_told_to() {
+        for (arguments, repairs) in [(&["--data", "/d"][..], false), (&["--repair"][..], true)] {
+            let arguments = ["watchfire", "check"].iter().chain(arguments);
+            match Config::try_parse_from(arguments).unwrap().into_command() {
+                Command::Check(check) => assert_eq!(check.repair, repairs),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]

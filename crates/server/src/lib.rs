@@ -6,6 +6,7 @@
 //! back, `service` carries out each operation once for every front, `databases` finds the open
 //! database by its name, `answers` bounds what callers leave unread, and `status` turns every failure into a code and a sentence, in one place.
 //! `indexes` knows index definitions outside the protocol: files, and the command that deploys them.
+//! `check` looks at data that no server has open.
 //! `assemble` is the only module that constructs things; nothing is global.
 //!
 //! # What lives here and what does not
@@ -26,6 +27,7 @@
 pub mod accept;
 pub mod answers;
 pub mod assemble;
+pub mod check;
 pub mod config;
 pub mod databases;
 pub mod error;

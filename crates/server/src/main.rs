@@ -8,7 +8,8 @@ use anyhow::Context;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use watchfire_server::assemble::Server;
-use watchfire_server::config::{Command, Config, Indexes, Serve};
+use watchfire_server::check;
+use watchfire_server::config::{Check, Command, Config, Indexes, Serve};
 use watchfire_server::indexes::command::{self as index_command, Console};
 
 #[tokio::main]
@@ -16,6 +17,7 @@ async fn main() -> ExitCode {
     let done = match Config::parse().into_command() {
         Command::Serve(settings) => serve(settings).await,
         Command::Indexes(command) => indexes(command).await,
+        Command::Check(settings) => check_folder(settings).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -35,6 +37,11 @@ async fn indexes(command: Indexes) -> anyhow::Result<()> {
         Indexes::List(remote) => index_command::list(remote, &mut console).await?,
     }
     Ok(())
+}
+
+/// Looks at the data of a server that does not run.
+async fn check_folder(settings: Check) -> anyhow::Result<()> {
+    Ok(check::run(settings, &mut std::io::stdout()).await?)
 }
 
 async fn serve(serve: Serve) -> anyhow::Result<()> {

@@ -37,6 +37,9 @@ pub const DATABASES_COUNT_MAX: usize = 10_000;
 /// Bytes that a database's name may have.
 pub const DATABASE_NAME_LEN_MAX: usize = 1024;
 
+/// The file with which the engine finds everything else; without it there is no database.
+const CURRENT_FILE: &str = "CURRENT";
+
 const SYSTEM: u32 = 0;
 const FORMAT_KEY: &[u8] = b"FORMAT";
 const NAME_PREFIX: &[u8] = b"name/";
@@ -90,18 +93,23 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// Whether the directory is a folder that was opened before.
+    pub(crate) fn is_one(directory: &Path) -> bool {
+        directory.join(CURRENT_FILE).exists()
+    }
+
     /// Opens the folder, and makes it if there is none.
     pub fn open(directory: &Path, settings: &Settings) -> Result<Self, Error> {
         std::fs::create_dir_all(directory)
             .map_err(|error| unavailable("make the folder", directory, &error))?;
         let lock = lock(directory)?;
         let files = wal::check(directory)?;
-        let exists = directory.join("CURRENT").exists();
+        let exists = Self::is_one(directory);
         if !exists && files.has_data {
             return Err(Error::Corrupt(format!(
                 "the folder {} has data but the file {} is missing",
                 directory.display(),
-                directory.join("CURRENT").display()
+                directory.join(CURRENT_FILE).display()
             )));
         }
         let mut options = options(settings);

@@ -86,6 +86,11 @@ impl Embedded {
         }))
     }
 
+    /// Whether there is a folder with databases, open or not. Looks only, and makes nothing.
+    pub fn is_folder(directory: &Path) -> bool {
+        Folder::is_one(directory)
+    }
+
     /// The database with this name, made if there is none; the same handle for the same name.
     ///
     /// The name has 1 to [`DATABASE_NAME_LEN_MAX`](folder::DATABASE_NAME_LEN_MAX) bytes.

@@ -1,0 +1,148 @@
+//! `watchfire check`: whether the index entries of a folder agree with its documents, and making them agree.
+//!
+//! For a folder that no server has open, or a copy of one: a folder is held by one process at a time. Without
+//! `--repair` no database is written to.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use watchfire_engine::check::{Report, check, repair};
+use watchfire_storage::embedded::Embedded;
+
+use crate::assemble::SystemClock;
+use crate::config::Check;
+
+/// Why the command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// There is nothing to check.
+    #[error("there is no data in {}", .0.display())]
+    NoData(PathBuf),
+    /// The folder could not be opened or read.
+    #[error("{error}{}", hint(.error))]
+    Store {
+        #[from]
+        error: watchfire_storage::Error,
+    },
+    /// A database could not be checked or repaired.
+    #[error("{database}: {error}")]
+    Engine {
+        database: String,
+        error: watchfire_engine::Error,
+    },
+    /// Something is wrong.
+    #[error("{damaged} of {databases} databases damaged{}", .advice)]
+    Damaged {
+        damaged: usize,
+        databases: usize,
+        advice: &'static str,
+    },
+    /// The output could not be written.
+    #[error("cannot write the output")]
+    Output(#[from] io::Error),
+    /// The runtime ended in between.
+    #[error("the check was interrupted")]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+fn hint(error: &watchfire_storage::Error) -> &'static str {
+    match error {
+        watchfire_storage::Error::Locked(_) => "; stop it, or check a copy of the folder",
+        watchfire_storage::Error::Unavailable(_)
+        | watchfire_storage::Error::Corrupt(_)
+        | watchfire_storage::Error::Poisoned(_)
+        | watchfire_storage::Error::Closed => "",
+    }
+}
+
+/// Checks every database of the folder, one after the other, and prints what it finds. Fails with `Damaged` when
+/// something is wrong that was not repaired.
+pub async fn run(settings: Check, out: &mut impl Write) -> Result<(), CheckError> {
+    let Check {
+        data,
+        repair: repairs,
+    } = settings;
+    if !Embedded::is_folder(&data) {
+        return Err(CheckError::NoData(data));
+    }
+    let embedded = tokio::task::spawn_blocking(move || Embedded::open(&data)).await??;
+    let checked = all(&embedded, repairs, out).await;
+    let closed = embedded.close().await;
+    checked?;
+    Ok(closed?)
+}
+
+async fn all(embedded: &Embedded, repairs: bool, out: &mut impl Write) -> Result<(), CheckError> {
+    let names = embedded.names()?;
+    let (databases, mut damaged) = (names.len(), 0);
+    for name in names {
+        let failed = |error| CheckError::Engine {
+            database: name.clone(),
+            error,
+        };
+        let store = embedded.database(&name)?;
+        let mut report = check(store.snapshot().await?.as_ref())
+            .await
+            .map_err(failed)?;
+        print(&name, &report, out)?;
+        if repairs && !report.is_sound() {
+            let repaired = repair(store.as_ref(), &SystemClock).await.map_err(failed)?;
+            writeln!(
+                out,
+                "  repaired: {} entries written, {} deleted",
+                repaired.put, repaired.deleted
+            )?;
+            report = check(store.snapshot().await?.as_ref())
+                .await
+                .map_err(failed)?;
+            print(&name, &report, out)?;
+        }
+        damaged += usize::from(!report.is_sound());
+    }
+    if damaged == 0 {
+        return Ok(());
+    }
+    Err(CheckError::Damaged {
+        damaged,
+        databases,
+        advice: if repairs {
+            "; documents that cannot be read are not repaired, write or delete them"
+        } else {
+            "; --repair makes index entries agree with the documents"
+        },
+    })
+}
+
+fn print(name: &str, report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let Report {
+        documents,
+        entries,
+        missing,
+        wrong,
+        surplus,
+        unreadable,
+        examples,
+    } = report;
+    write!(
+        out,
+        "{name}: {documents} documents, {entries} index entries: "
+    )?;
+    if report.is_sound() {
+        return writeln!(out, "sound");
+    }
+    writeln!(
+        out,
+        "{missing} entries missing, {wrong} wrong, {surplus} surplus, {unreadable} documents unreadable"
+    )?;
+    for example in examples {
+        writeln!(out, "  {example}")?;
+    }
+    let faults = [missing, wrong, surplus, unreadable]
+        .into_iter()
+        .sum::<u64>();
+    let more = faults.saturating_sub(examples.len() as u64);
+    if more > 0 {
+        writeln!(out, "  and {more} more")?;
+    }
+    Ok(())
+}
