@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -143,13 +143,13 @@ impl Clients {
 
     async fn deploy(
         &self,
-        file: &PathBuf,
+        file: &Path,
         force: bool,
         dry_run: bool,
     ) -> Result<String, CommandError> {
         let mut console = Console::new(Vec::new(), Vec::new(), false);
         let asked = DeployIndexes {
-            file: file.clone(),
+            file: file.to_owned(),
             remote: self.remote(),
             force,
             dry_run,
@@ -271,10 +271,10 @@ async fn fields_have_their_ancestors_indexes_until_they_get_their_own() {
 
     let overridden = "indexConfig.usesAncestorConfig:false";
     let listed = clients.fields(CITIES, overridden).await.unwrap();
-    assert_eq!(listed, [field.clone()]);
+    assert_eq!(listed, [field.as_str()]);
     let either = format!("{overridden} OR ttlConfig:*");
     let listed = clients.fields(EVERYTHING, &either).await.unwrap();
-    assert_eq!(listed, [topmost, field.clone()]);
+    assert_eq!(listed, [topmost.as_str(), &field]);
     assert!(
         clients
             .fields(CITIES, "ttlConfig:*")

@@ -119,11 +119,13 @@ fn indexes_and_fields_there_and_back() {
     }
 }
 
+type Change<'a> = &'a dyn Fn(&mut admin::Index);
+
 #[test]
 fn what_is_not_served_is_refused_by_name() {
     use admin::index::{ApiScope, Density, QueryScope};
     let good = || encode_index_shape(&resource().shape);
-    let cases: [(&str, &dyn Fn(&mut admin::Index)); 9] = [
+    let cases: [(&str, Change); 9] = [
         ("Index.density DENSE", &|index| {
             index.density = Density::Dense.into()
         }),
