@@ -26,7 +26,7 @@
 //!
 //! # A read
 //!
-//! A `View` is one snapshot of the store. Documents are point reads, queries are planned (`plan`) over the index
+//! A `View` is one snapshot of the store. Documents are point reads, queries are planned (`planner`) over the index
 //! entries and run (`execute`), listings walk the document keys (`directory`). Inside a transaction the view
 //! writes down what it read, for the check at the end.
 //!
@@ -50,7 +50,6 @@ pub mod execute;
 pub mod index;
 pub mod keyspace;
 pub mod past;
-pub mod plan;
 pub mod planner;
 pub mod record;
 pub mod settings;

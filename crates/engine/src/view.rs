@@ -6,19 +6,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use watchfire_model::query::Direction::Ascending;
 use watchfire_model::{
-    Aggregation, Clock, CollectionPath, DatabaseName, Document, DocumentPath, Parent, Query,
-    Timestamp, Value,
+    Aggregation, Clock, CollectionPath, DatabaseName, Document, DocumentPath, FieldPath, Invalid,
+    Parent, Query, Selector, Timestamp, Value,
 };
-use watchfire_storage::{Snapshot, Version};
+use watchfire_storage::{Range, Snapshot, Version};
 
 use crate::advice::Advisor;
 use crate::directory::{self, Listed};
 use crate::error::Error;
-use crate::execute::{self, ExecutionStats};
+use crate::execute::{self, Delivery, ExecutionStats, QUERY_BYTES_MAX, Reading, Run};
 use crate::index::catalog::Catalogs;
+use crate::index::entries::{group_start, group_start_below};
 use crate::keyspace::document_key;
-use crate::planner::IndexUsed;
+use crate::planner::{self, IndexUsed, Plan};
 use crate::record::decode_record;
 use crate::transaction::{Missing, ReadSet, Transaction};
 use crate::version::timestamp;
@@ -43,23 +45,19 @@ pub struct View {
 
 /// A query that is running. Holds its snapshot until it is dropped.
 pub struct QueryRun {
-    documents: Option<Vec<Arc<Document>>>,
-    stats: ExecutionStats,
+    run: Run,
 }
 
 impl QueryRun {
     /// The next documents in order, at least one; `None` at the end. `DeadlineExceeded` when the query takes longer
     /// than `QUERY_TIME_MAX`, `ResourceExhausted` when it has to keep too much.
     pub async fn next(&mut self) -> Result<Option<Vec<Arc<Document>>>, Error> {
-        Ok(self
-            .documents
-            .take()
-            .filter(|documents| !documents.is_empty()))
+        self.run.next().await
     }
 
     /// What it cost so far.
     pub fn stats(&self) -> &ExecutionStats {
-        &self.stats
+        self.run.stats()
     }
 }
 
@@ -118,58 +116,135 @@ impl View {
         read_documents(self.snapshot.as_ref(), paths).await
     }
 
-    /// The query's result in order, offset and limit applied, projection not applied.
-    /// Bounded memory: past the limit, ResourceExhausted.
+    /// The query's result in order, offset and limit applied, projection not applied. Fails with `IndexMissing` where
+    /// the database serves no query without its index, with `ResourceExhausted` when the documents take more than
+    /// `QUERY_BYTES_MAX`, with `DeadlineExceeded` after `QUERY_TIME_MAX`.
     pub async fn query(
         &self,
         query: &Query,
     ) -> Result<(Vec<Arc<Document>>, ExecutionStats), Error> {
-        self.record(|reads| reads.add_query(query))?;
-        execute::run(self.snapshot.as_ref(), query).await
+        execute::collect(self.start(query, Delivery::Kept).await?).await
     }
 
     /// As `query`, piece by piece: memory is bounded whatever the result's size, unless it has to be sorted.
+    /// Where the query projects to nothing but the name, documents may come without their fields.
     pub async fn run(&self, query: &Query) -> Result<QueryRun, Error> {
-        let (documents, stats) = self.query(query).await?;
-        Ok(QueryRun {
-            documents: Some(documents),
-            stats,
-        })
+        let run = self.start(query, Delivery::Shown).await?;
+        Ok(QueryRun { run })
+    }
+
+    async fn start(&self, query: &Query, delivery: Delivery) -> Result<Run, Error> {
+        self.record(|reads| reads.add_query(query))?;
+        let reading = self.reading();
+        let plan = self.plan(query).await?;
+        Ok(Run::new(
+            reading,
+            Arc::new(query.clone()),
+            plan,
+            delivery,
+            QUERY_BYTES_MAX,
+        ))
+    }
+
+    fn reading(&self) -> Reading {
+        Reading::new(Arc::clone(&self.snapshot), Arc::clone(&self.context.clock))
+    }
+
+    /// How the query is run, if the database serves it.
+    async fn plan(&self, query: &Query) -> Result<Plan, Error> {
+        let snapshot = self.snapshot.as_ref();
+        let context = &self.context;
+        let catalog = context.catalogs.at(snapshot).await?;
+        let plan = planner::choose(snapshot, &catalog, &context.database, query).await?;
+        self.decide(query, plan)
+    }
+
+    /// How the aggregations are run, if the database serves them, and for how many orders that is.
+    async fn plan_aggregate(
+        &self,
+        query: &Query,
+        aggregations: &[Aggregation],
+    ) -> Result<(Plan, usize), Error> {
+        let snapshot = self.snapshot.as_ref();
+        let context = &self.context;
+        let catalog = context.catalogs.at(snapshot).await?;
+        let fields: Vec<FieldPath> = aggregations
+            .iter()
+            .filter_map(Aggregation::field)
+            .filter(|field| !field.is_document_name())
+            .cloned()
+            .collect();
+        let (plan, orders) = if fields.is_empty() {
+            let plan = planner::choose_names(snapshot, &catalog, &context.database, query).await?;
+            (plan, query.order().len())
+        } else {
+            let plan =
+                planner::choose_for_fields(snapshot, &catalog, &context.database, query, &fields)
+                    .await?;
+            (plan, planner::field_orders(query, &fields).len())
+        };
+        Ok((self.decide(query, plan)?, orders))
+    }
+
+    fn decide(&self, query: &Query, plan: Plan) -> Result<Plan, Error> {
+        if let Some(missing) = &plan.missing {
+            self.context.advisor.decide(query, missing)?;
+        }
+        Ok(plan)
     }
 
     /// Which indexes the query would use; nothing is read. Fails as the query would for want of an index.
-    pub async fn explain(&self, _query: &Query) -> Result<Vec<IndexUsed>, Error> {
-        Err(Error::Unavailable("not yet".to_owned()))
+    pub async fn explain(&self, query: &Query) -> Result<Vec<IndexUsed>, Error> {
+        Ok(self.plan(query).await?.indexes_used)
     }
 
-    /// Alias and result of each aggregation over the query's result, and what it cost.
+    /// Alias and result of each aggregation over the query's result, and what it cost. Fails as `query` does.
     pub async fn aggregate(
         &self,
         query: &Query,
         aggregations: Vec<Aggregation>,
     ) -> Result<(Vec<(String, Value)>, ExecutionStats), Error> {
         self.record(|reads| reads.add_query(query))?;
-        let values = execute::aggregate(self.snapshot.as_ref(), query, aggregations).await?;
-        Ok((values, ExecutionStats::default()))
+        let reading = self.reading();
+        let (plan, orders) = self.plan_aggregate(query, &aggregations).await?;
+        execute::aggregate(reading, Arc::new(query.clone()), plan, orders, aggregations).await
     }
 
-    /// Which indexes the aggregations would use; nothing is read.
+    /// Which indexes the aggregations would use; nothing is read. Fails as they would for want of an index.
     pub async fn explain_aggregate(
         &self,
-        _query: &Query,
-        _aggregations: &[Aggregation],
+        query: &Query,
+        aggregations: &[Aggregation],
     ) -> Result<Vec<IndexUsed>, Error> {
-        Err(Error::Unavailable("not yet".to_owned()))
+        Ok(self
+            .plan_aggregate(query, aggregations)
+            .await?
+            .0
+            .indexes_used)
     }
 
     /// Names that cut the query's result into at most `count` + 1 pieces of about the same size, ascending; each is
-    /// the first name of a piece. For a collection group in order of `__name__` without anything else.
-    pub async fn partition(
-        &self,
-        _query: &Query,
-        _count: usize,
-    ) -> Result<Vec<DocumentPath>, Error> {
-        Err(Error::Unavailable("not yet".to_owned()))
+    /// the first name of a piece. Fails with `Invalid` unless the query is a collection group in order of `__name__`
+    /// without anything else.
+    pub async fn partition(&self, query: &Query, count: usize) -> Result<Vec<DocumentPath>, Error> {
+        self.record(|reads| reads.add_query(query))?;
+        let plain = query.filter().is_none()
+            && query.start().is_none()
+            && query.end().is_none()
+            && query.offset() == 0
+            && query.limit().is_none()
+            && query
+                .order()
+                .iter()
+                .all(|order| order.field.is_document_name() && order.direction == Ascending);
+        let Selector::Group(id) = query.selector() else {
+            return Err(not_partitioned());
+        };
+        if !plain {
+            return Err(not_partitioned());
+        }
+        let range = Range::prefix(&group_start_below(id, query.parent()));
+        execute::partition(&self.reading(), &range, group_start(id).len(), count).await
     }
 
     /// One page of a collection by name, after `after`.
@@ -217,6 +292,12 @@ impl View {
             None => Ok(()),
         }
     }
+}
+
+fn not_partitioned() -> Error {
+    Error::Invalid(Invalid::new(
+        "only a collection group in order of __name__, without filters, cursors, offset and limit, can be partitioned",
+    ))
 }
 
 /// The documents at the paths, as the snapshot has them; answers line up.

@@ -8,9 +8,10 @@ use std::collections::BinaryHeap;
 
 use bytes::Bytes;
 use watchfire_model::{DistanceMeasure, DocumentPath, Nearest, Query};
-use watchfire_storage::{Direction, Range, Snapshot};
+use watchfire_storage::{Direction, Range};
 
 use crate::error::Error;
+use crate::execute::pace::{Reading, Work};
 use crate::index::key::read_entry;
 use crate::planner::nearest::VectorScan;
 
@@ -103,26 +104,29 @@ impl<'n, T> Best<'n, T> {
     }
 }
 
-/// The names and distances of the nearest documents, nearest first, and how many entries were read. `go_on` is asked
-/// before every page, and its error ends the scan.
+/// The names and distances of the nearest documents, nearest first, and how many entries were read. Fails with
+/// `DeadlineExceeded` when the time is up.
 pub async fn scan_vectors(
-    snapshot: &dyn Snapshot,
+    reading: &Reading,
     scan: &VectorScan,
     query: &Query,
     nearest: &Nearest,
-    go_on: impl Fn() -> Result<(), Error> + Send,
 ) -> Result<(Vec<(DocumentPath, f64)>, u64), Error> {
     let mut best = Best::new(nearest);
+    let mut work = Work::default();
     let mut entries = 0_u64;
     for start in &scan.starts {
         let mut range = Range::prefix(start);
         loop {
-            go_on()?;
-            let page = snapshot.page(&range, Direction::Forward, PAGE_MAX).await?;
+            let page = reading
+                .snapshot
+                .page(&range, Direction::Forward, PAGE_MAX)
+                .await?;
             entries = entries.saturating_add(page.entries.len() as u64);
             for (key, vector) in &page.entries {
                 add_entry(scan, start.len(), query, key, vector, &mut best)?;
             }
+            work.add(page.entries.len(), reading).await?;
             match page.entries.last() {
                 Some((last, _)) if page.more => {
                     range.start = Bytes::from([last.as_ref(), &[0]].concat());

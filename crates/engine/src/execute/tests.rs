@@ -2,25 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
+use watchfire_model::aggregate::Aggregator;
 use watchfire_model::query::Direction as OrderDirection;
 use watchfire_model::{
-    Aggregation, AggregationOperator, CollectionPath, Cursor, DatabaseName, Document, DocumentName,
-    DocumentPath, FieldOperator, FieldPath, Fields, Filter, GeoPoint, Order, Parent, Query,
-    QueryParts, Selector, Timestamp, UnaryOperator, Value,
+    Aggregation, AggregationOperator, Clock, CollectionPath, Cursor, DatabaseName, Document,
+    DocumentName, DocumentPath, FieldMask, FieldOperator, FieldPath, Fields, Filter, GeoPoint,
+    Order, Parent, Query, QueryParts, Selector, Timestamp, UnaryOperator, Value,
 };
 use watchfire_storage::memory::MemoryStore;
 use watchfire_storage::{Batch, Direction, Operation, Range, Snapshot, Store, Version};
 
 use super::*;
 use crate::error::Error;
-use crate::index::catalog::Catalog;
+use crate::index::catalog::{Catalog, FieldConfig, FieldKey, Index, IndexState, Modes};
+use crate::index::definition::{Definition, IndexField, IndexId, Mode, Scope};
 use crate::index::diff;
-use crate::index::entries::entries;
+use crate::index::entries::{entries, group_start};
 use crate::keyspace::{Keyspace, document_key};
-use crate::plan::{self, Grouping};
+use crate::planner::{self, Branch, Plan, Source};
 use crate::record::encode_record;
+
+mod costs;
 
 /// A sequence of choices that depends on the seed alone (SplitMix64).
 struct Choices {
@@ -225,17 +231,106 @@ fn document(choices: &mut Choices) -> Document {
     }
 }
 
+/// Time that is moved by hand.
+#[derive(Default)]
+struct Hand(AtomicI64);
+
+impl Hand {
+    fn pass(&self, time: Duration) {
+        let micros = i64::try_from(time.as_micros()).unwrap();
+        self.0.fetch_add(micros, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Hand {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::Relaxed)).unwrap()
+    }
+}
+
+fn index(id: u64, group: &str, scope: Scope, fields: &[(&str, Mode)]) -> Index {
+    let fields = fields
+        .iter()
+        .map(|(path, mode)| IndexField {
+            path: FieldPath::parse(path).unwrap(),
+            mode: *mode,
+        })
+        .collect();
+    Index {
+        id: IndexId(id),
+        definition: Definition::new(group.to_owned(), scope, fields).unwrap(),
+        state: IndexState::Ready,
+    }
+}
+
+fn catalog_of(indexes: impl IntoIterator<Item = Index>) -> Catalog {
+    Catalog {
+        indexes: indexes.into_iter().map(|index| (index.id, index)).collect(),
+        ..Catalog::default()
+    }
+}
+
+fn random_catalog(choices: &mut Choices) -> Catalog {
+    let group = |choices: &mut Choices| if choices.one_in(4) { "s" } else { "c" };
+    let indexes: Vec<Index> = (1..=choices.below(12) as u64)
+        .map(|id| {
+            let mut fields: Vec<(&str, Mode)> = Vec::new();
+            for _ in 0..2 + choices.below(2) {
+                let path = *choices.pick(&FIELDS);
+                let contains = fields.iter().any(|(_, mode)| *mode == Mode::Contains);
+                let mode = match choices.below(5) {
+                    0 | 1 => Mode::Ascending,
+                    2 | 3 => Mode::Descending,
+                    _ if contains => Mode::Ascending,
+                    _ => Mode::Contains,
+                };
+                if fields.iter().all(|(other, _)| *other != path) {
+                    fields.push((path, mode));
+                }
+            }
+            let scope = if choices.one_in(3) {
+                Scope::Group
+            } else {
+                Scope::Collection
+            };
+            index(id, group(choices), scope, &fields)
+        })
+        .collect();
+    let mut catalog = catalog_of(indexes);
+    for _ in 0..choices.below(4) {
+        let key = FieldKey {
+            group: Some(group(choices).to_owned()),
+            path: (!choices.one_in(4))
+                .then(|| FieldPath::parse(choices.pick::<&str>(&FIELDS)).unwrap()),
+        };
+        let modes = Modes::from_bits(choices.below(16) as u8).unwrap();
+        let config = FieldConfig {
+            indexes: Vec::new(),
+            usable: modes,
+            kept: modes,
+            removing: Modes::NONE,
+            reverting: false,
+        };
+        catalog.fields.insert(key, config);
+    }
+    catalog
+}
+
 /// A store that is written as commits write it.
 struct World {
     store: Arc<MemoryStore>,
+    catalog: Catalog,
+    clock: Arc<Hand>,
     documents: BTreeMap<DocumentPath, Document>,
     version: u64,
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(catalog: Catalog) -> Self {
         Self {
             store: MemoryStore::new(),
+            catalog,
+            clock: Arc::default(),
             documents: BTreeMap::new(),
             version: 0,
         }
@@ -261,7 +356,7 @@ impl World {
         let mut operations = Vec::new();
         for (path, after) in changes {
             let before = self.documents.get(&path);
-            operations.extend(diff::operations(before, after.as_ref(), &Catalog::default()).unwrap());
+            operations.extend(diff::operations(before, after.as_ref(), &self.catalog).unwrap());
             let key = document_key(&path);
             match after {
                 Some(after) => {
@@ -293,6 +388,71 @@ impl World {
 
     async fn snapshot(&self) -> Arc<dyn Snapshot> {
         self.store.snapshot().await.unwrap()
+    }
+
+    async fn reading(&self) -> Reading {
+        Reading::new(
+            self.snapshot().await,
+            Arc::clone(&self.clock) as Arc<dyn Clock>,
+        )
+    }
+
+    async fn plan(&self, query: &Query) -> Plan {
+        planner::choose(&*self.snapshot().await, &self.catalog, &database(), query)
+            .await
+            .unwrap()
+    }
+
+    async fn start(&self, query: &Query, delivery: Delivery, bytes_max: usize) -> Run {
+        let plan = self.plan(query).await;
+        self.start_plan(query, plan, delivery, bytes_max).await
+    }
+
+    async fn start_plan(
+        &self,
+        query: &Query,
+        plan: Plan,
+        delivery: Delivery,
+        bytes_max: usize,
+    ) -> Run {
+        let query = Arc::new(query.clone());
+        Run::new(self.reading().await, query, plan, delivery, bytes_max)
+    }
+
+    async fn ask(&self, parts: &QueryParts) -> Result<(Vec<Arc<Document>>, ExecutionStats), Error> {
+        let query = Query::new(parts.clone()).unwrap();
+        collect(self.start(&query, Delivery::Kept, QUERY_BYTES_MAX).await).await
+    }
+
+    async fn aggregate(
+        &self,
+        query: &Query,
+        aggregations: &[Aggregation],
+    ) -> (Vec<(String, Value)>, ExecutionStats) {
+        let snapshot = self.snapshot().await;
+        let fields: Vec<FieldPath> = aggregations
+            .iter()
+            .filter_map(Aggregation::field)
+            .cloned()
+            .collect();
+        let (plan, orders) = if fields.is_empty() {
+            let plan = planner::choose_names(&*snapshot, &self.catalog, &database(), query).await;
+            (plan, query.order().len())
+        } else {
+            let plan =
+                planner::choose_for_fields(&*snapshot, &self.catalog, &database(), query, &fields)
+                    .await;
+            (plan, planner::field_orders(query, &fields).len())
+        };
+        aggregate(
+            self.reading().await,
+            Arc::new(query.clone()),
+            plan.unwrap(),
+            orders,
+            aggregations.to_vec(),
+        )
+        .await
+        .unwrap()
     }
 }
 
@@ -378,7 +538,47 @@ fn leaf(choices: &mut Choices, documents: &[&Document]) -> Filter {
     }
 }
 
+/// What indexes are for: some fields have the values that one document has.
+fn equalities(choices: &mut Choices, document: &Document) -> Option<Filter> {
+    let mut filters = Vec::new();
+    for name in FIELDS {
+        let field = FieldPath::parse(name).unwrap();
+        let Some(value) = field.get(&document.fields) else {
+            continue;
+        };
+        if choices.one_in(2) {
+            continue;
+        }
+        let (operator, value) = match value {
+            Value::Array(values) if !values.is_empty() => {
+                (FieldOperator::ArrayContains, choices.pick(values))
+            }
+            value if choices.one_in(5) => (FieldOperator::GreaterThanOrEqual, value),
+            value => (FieldOperator::Equal, value),
+        };
+        let value = value.clone();
+        filters.push(Filter::Field {
+            field,
+            operator,
+            value,
+        });
+    }
+    (!filters.is_empty()).then_some(Filter::And(filters))
+}
+
 fn filter(choices: &mut Choices, documents: &[&Document], depth: usize) -> Filter {
+    if depth > 0
+        && choices.one_in(2)
+        && let Some(document) = (!documents.is_empty()).then(|| *choices.pick(documents))
+        && let Some(equalities) = equalities(choices, document)
+    {
+        let other = |choices: &mut Choices| leaf(choices, documents);
+        return match choices.below(4) {
+            0 => Filter::And(vec![equalities, other(choices)]),
+            1 => Filter::Or(vec![equalities, other(choices)]),
+            _ => equalities,
+        };
+    }
     if depth == 0 || !choices.one_in(3) {
         return leaf(choices, documents);
     }
@@ -475,12 +675,12 @@ fn parts(choices: &mut Choices, documents: &[&Document]) -> QueryParts {
     }
     let start = cursor(choices, &order, documents);
     let end = cursor(choices, &order, documents);
-    let offset = if choices.one_in(4) {
+    let offset = if choices.one_in(6) {
         choices.below(5) as u32
     } else {
         0
     };
-    let limit = choices.one_in(2).then(|| choices.below(8) as u32);
+    let limit = choices.one_in(3).then(|| choices.below(8) as u32);
     QueryParts {
         database: database(),
         parent,
@@ -502,69 +702,201 @@ fn names<'a>(documents: impl IntoIterator<Item = &'a Document>) -> Vec<String> {
         .collect()
 }
 
+fn queries(choices: &mut Choices, documents: &[&Document], count: usize) -> Vec<Query> {
+    std::iter::from_fn(|| Some(Query::new(parts(choices, documents))))
+        .flatten()
+        .take(count)
+        .collect()
+}
+
+/// Random indexes, and some of those that the queries miss.
+async fn catalog_for(choices: &mut Choices, queries: &[Query]) -> Catalog {
+    let mut catalog = random_catalog(choices);
+    let nothing = MemoryStore::new().snapshot().await.unwrap();
+    for query in queries {
+        let plan = planner::choose(&*nothing, &catalog, &database(), query)
+            .await
+            .unwrap();
+        let Some(missing) = plan.missing.filter(|_| !choices.one_in(3)) else {
+            continue;
+        };
+        let id = IndexId(1_000 + catalog.indexes.len() as u64);
+        let index = Index {
+            id,
+            definition: missing.definition,
+            state: IndexState::Ready,
+        };
+        catalog.indexes.insert(id, index);
+    }
+    catalog
+}
+
 #[tokio::test]
 async fn answers_equal_the_plain_definition() {
-    let (mut asked, mut answered, mut indexed, mut ordered, mut named) = (0, 0, 0, 0, 0);
+    let (mut asked, mut answered, mut defined, mut joined, mut unions, mut ordered, mut covered) =
+        (0, 0, 0, 0, 0, 0, 0);
     for seed in 0..100 {
         let mut choices = Choices::new(seed);
-        let mut world = World::new();
-        let writes = 10 + choices.below(90);
-        world.write(World::random(&mut choices, writes)).await;
+        let writes = World::random(&mut choices, 20 + seed as usize % 80);
+        let stored: BTreeMap<_, _> = writes.iter().cloned().collect();
+        let stored: Vec<Document> = stored.into_values().flatten().collect();
+        let queries = queries(&mut choices, &stored.iter().collect::<Vec<_>>(), 60);
+        let catalog = catalog_for(&mut choices, &queries).await;
+        let mut world = World::new(catalog);
+        world.write(writes).await;
         world.write(World::random(&mut choices, 10)).await;
         let documents: Vec<&Document> = world.documents.values().collect();
-        let snapshot = world.snapshot().await;
-        let mut valid = 0;
-        while valid < 60 {
-            let parts = parts(&mut choices, &documents);
-            let Ok(query) = Query::new(parts.clone()) else {
-                continue;
-            };
-            valid += 1;
-            let plan = plan::choose(&query).unwrap();
+        for query in queries {
+            let plan = world.plan(&query).await;
+            let about = format!("seed {seed}, query {query:?}, plan {plan:?}");
             let expected = names(query.evaluate(documents.iter().copied()));
-            let (found, stats) = run(&*snapshot, &query).await.unwrap();
+            let run = world.start_plan(&query, plan.clone(), Delivery::Kept, QUERY_BYTES_MAX);
+            let (found, stats) = collect(run.await).await.expect(&about);
             assert_eq!(
                 names(found.iter().map(|document| &**document)),
                 expected,
-                "seed {seed}, query {query:?}, plan {plan:?}"
+                "{about}"
             );
             assert_eq!(stats.results_returned, expected.len() as u64);
             let matching = documents.iter().filter(|document| query.matches(document));
-            assert_eq!(
-                stats.results_skipped,
-                (query.offset() as u64).min(matching.count() as u64),
-                "seed {seed}, query {query:?}, plan {plan:?}"
-            );
+            if query.limit() != Some(0) {
+                assert_eq!(
+                    stats.results_skipped,
+                    (query.offset() as u64).min(matching.count() as u64),
+                    "{about}"
+                );
+            }
+            let scans = |branch: &Branch| match &branch.source {
+                Source::Entries(scans) => scans.len(),
+                _ => 0,
+            };
             asked += 1;
             answered += usize::from(!expected.is_empty());
-            indexed += usize::from(stats.index_used.is_some());
-            ordered +=
-                usize::from(stats.index_used.is_some() && plan.grouping != Grouping::Unordered);
-            named += usize::from(matches!(plan.source, plan::Source::Documents(_)));
+            defined += usize::from(
+                plan.indexes_used
+                    .iter()
+                    .any(|used| used.properties.matches(',').count() > 1),
+            );
+            joined += usize::from(plan.branches.iter().any(|branch| scans(branch) > 1));
+            unions += usize::from(plan.branches.len() > 1);
+            ordered += usize::from(
+                plan.ordered == query.order().len()
+                    && plan.branches.iter().any(|branch| scans(branch) > 0),
+            );
+            covered += usize::from(plan.branches.iter().any(|branch| branch.covered));
         }
     }
     // The questions are worth asking.
     assert!(
-        asked >= 2_000
+        asked >= 6_000
             && answered > asked / 3
-            && indexed > asked / 4
+            && defined > asked / 100
+            && joined > asked / 50
+            && unions > asked / 20
             && ordered > asked / 8
-            && named > asked / 100,
-        "{asked} {answered} {indexed} {ordered} {named}"
+            && covered > asked / 8,
+        "{asked} {answered} {defined} {joined} {unions} {ordered} {covered}"
     );
+}
+
+fn aggregations(choices: &mut Choices) -> Vec<Aggregation> {
+    (0..1 + choices.below(3))
+        .map(|number| Aggregation {
+            alias: number.to_string(),
+            operator: match choices.below(4) {
+                0 => AggregationOperator::Count { up_to: None },
+                1 => AggregationOperator::Count {
+                    up_to: Some(1 + choices.below(8) as u64),
+                },
+                2 => AggregationOperator::Sum(
+                    FieldPath::parse(choices.pick::<&str>(&FIELDS)).unwrap(),
+                ),
+                _ => AggregationOperator::Average(
+                    FieldPath::parse(choices.pick::<&str>(&FIELDS)).unwrap(),
+                ),
+            },
+        })
+        .collect()
+}
+
+/// Sums of doubles depend a little on the order in which they are added up.
+fn about_equal(a: &Value, b: &Value, magnitude: f64) -> bool {
+    match (a, b) {
+        (Value::Double(a), Value::Double(b)) => {
+            a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= magnitude * 1e-9
+        }
+        _ => a.identical(b),
+    }
+}
+
+#[tokio::test]
+async fn aggregations_equal_the_plain_definition() {
+    let (mut asked, mut from_entries) = (0, 0);
+    for seed in 2_000..2_060 {
+        let mut choices = Choices::new(seed);
+        let writes = World::random(&mut choices, 20 + seed as usize % 80);
+        let stored: BTreeMap<_, _> = writes.iter().cloned().collect();
+        let stored: Vec<Document> = stored.into_values().flatten().collect();
+        let queries = queries(&mut choices, &stored.iter().collect::<Vec<_>>(), 60);
+        let catalog = catalog_for(&mut choices, &queries).await;
+        let mut world = World::new(catalog);
+        world.write(writes).await;
+        let documents: Vec<&Document> = world.documents.values().collect();
+        for query in queries {
+            let aggregations = aggregations(&mut choices);
+            let results = query.evaluate(documents.iter().copied());
+            let mut aggregator = Aggregator::new(aggregations.clone());
+            results.iter().for_each(|document| aggregator.add(document));
+            let expected = aggregator.finish();
+            let (found, stats) = world.aggregate(&query, &aggregations).await;
+            let magnitude: f64 = aggregations
+                .iter()
+                .filter_map(Aggregation::field)
+                .flat_map(|field| {
+                    results
+                        .iter()
+                        .filter_map(|document| field.get(&document.fields))
+                })
+                .map(|value| match value {
+                    Value::Integer(integer) => (*integer as f64).abs(),
+                    Value::Double(double) if double.is_finite() => double.abs(),
+                    _ => 0.0,
+                })
+                .sum();
+            let same = found.iter().zip(&expected).all(|(found, expected)| {
+                found.0 == expected.0 && about_equal(&found.1, &expected.1, magnitude)
+            });
+            assert!(
+                same && found.len() == expected.len(),
+                "seed {seed}, found {found:?}, expected {expected:?}, {aggregations:?} of {query:?}"
+            );
+            asked += 1;
+            from_entries += usize::from(!results.is_empty() && stats.documents_scanned == 0);
+        }
+    }
+    assert!(from_entries > asked / 10, "{from_entries} of {asked}");
 }
 
 #[tokio::test]
 async fn entries_after_updates_are_those_of_the_documents() {
     for seed in 1_000..1_040 {
         let mut choices = Choices::new(seed);
-        let mut world = World::new();
+        let mut world = World::new(random_catalog(&mut choices));
         for _ in 0..6 {
             let writes = 1 + choices.below(30);
             world.write(World::random(&mut choices, writes)).await;
-            let fresh: BTreeSet<Bytes> = world.documents.values().flat_map(|document| entries(document, &Catalog::default()).into_keys()).collect();
+            let fresh: BTreeSet<Bytes> = world
+                .documents
+                .values()
+                .flat_map(|document| entries(document, &world.catalog).into_keys())
+                .collect();
             let mut stored = BTreeSet::new();
-            for keyspace in [Keyspace::Index, Keyspace::Group] {
+            for keyspace in [
+                Keyspace::Index,
+                Keyspace::Group,
+                Keyspace::GroupIndex,
+                Keyspace::Defined,
+            ] {
                 let page = world
                     .snapshot()
                     .await
@@ -580,7 +912,11 @@ async fn entries_after_updates_are_those_of_the_documents() {
 
 /// `count` documents `c/0000…` with `n` = number, `even`, `t` = [number, "all"], and one child each when asked.
 async fn numbered(count: i64, children: bool) -> World {
-    let mut world = World::new();
+    numbered_with(Catalog::default(), count, children).await
+}
+
+async fn numbered_with(catalog: Catalog, count: i64, children: bool) -> World {
+    let mut world = World::new(catalog);
     let time = Timestamp::from_micros(1).unwrap();
     let mut changes = Vec::new();
     for n in 0..count {
@@ -648,149 +984,8 @@ fn compare(field: &str, operator: FieldOperator, value: Value) -> Filter {
 }
 
 #[tokio::test]
-async fn an_indexed_query_touches_only_its_range() {
-    use OrderDirection::{Ascending, Descending};
-    let world = numbered(3_000, false).await;
-    let snapshot = world.snapshot().await;
-    let between = || {
-        Filter::And(vec![
-            compare("n", FieldOperator::GreaterThanOrEqual, Value::Integer(100)),
-            compare("n", FieldOperator::LessThan, Value::Integer(110)),
-        ])
-    };
-    let after = |n: i64| {
-        Some(Cursor {
-            values: vec![Value::Integer(n)],
-            before: false,
-        })
-    };
-    // Query, results, bound on entries and documents touched, index.
-    let cases = [
-        (
-            plain(
-                Some(compare("n", FieldOperator::Equal, Value::Integer(7))),
-                &[],
-                None,
-            ),
-            1,
-            1,
-            Some("(n ASC, __name__ ASC)"),
-        ),
-        (
-            plain(Some(between()), &[], None),
-            10,
-            10,
-            Some("(n ASC, __name__ ASC)"),
-        ),
-        (
-            plain(None, &[("n", Descending)], Some(20)),
-            20,
-            20,
-            Some("(n DESC, __name__ DESC)"),
-        ),
-        (
-            plain(None, &[("n", Ascending), ("even", Descending)], Some(20)),
-            20,
-            21,
-            Some("(n ASC, __name__ ASC)"),
-        ),
-        (
-            plain(
-                Some(compare("even", FieldOperator::Equal, Value::Boolean(true))),
-                &[],
-                Some(20),
-            ),
-            20,
-            20,
-            Some("(even ASC, __name__ ASC)"),
-        ),
-        (
-            plain(
-                Some(compare("even", FieldOperator::Equal, Value::Boolean(true))),
-                &[("__name__", Descending)],
-                Some(20),
-            ),
-            20,
-            20,
-            Some("(even DESC, __name__ DESC)"),
-        ),
-        (
-            plain(
-                Some(compare(
-                    "t",
-                    FieldOperator::ArrayContains,
-                    Value::Integer(5),
-                )),
-                &[],
-                None,
-            ),
-            1,
-            1,
-            Some("(t CONTAINS, __name__ ASC)"),
-        ),
-        (
-            plain(
-                Some(compare(
-                    "n",
-                    FieldOperator::In,
-                    Value::Array(vec![
-                        Value::Integer(5),
-                        Value::Double(5.0),
-                        Value::Integer(2_000),
-                    ]),
-                )),
-                &[],
-                None,
-            ),
-            2,
-            2,
-            Some("(n ASC, __name__ ASC)"),
-        ),
-        (plain(None, &[], Some(20)), 20, 20, None),
-        (
-            QueryParts {
-                start: after(2_990),
-                ..plain(None, &[("n", Ascending)], None)
-            },
-            9,
-            9,
-            Some("(n ASC, __name__ ASC)"),
-        ),
-        (
-            QueryParts {
-                start: after(10),
-                ..plain(None, &[("n", Descending)], None)
-            },
-            10,
-            10,
-            Some("(n DESC, __name__ DESC)"),
-        ),
-        (
-            QueryParts {
-                offset: 5,
-                ..plain(None, &[("n", Ascending)], Some(5))
-            },
-            5,
-            10,
-            Some("(n ASC, __name__ ASC)"),
-        ),
-    ];
-    for (parts, results, touched, index) in cases {
-        let query = Query::new(parts).unwrap();
-        let (documents, stats) = run(&*snapshot, &query).await.unwrap();
-        assert_eq!(documents.len(), results, "{query:?}");
-        assert_eq!(stats.index_used.as_deref(), index, "{query:?}");
-        assert!(
-            stats.documents_scanned <= touched && stats.index_entries_scanned <= touched,
-            "{query:?} {stats:?}"
-        );
-        assert_eq!(stats.index_entries_scanned > 0, index.is_some());
-    }
-}
-
-#[tokio::test]
 async fn values_that_differ_only_beyond_the_cut_keep_their_order() {
-    let mut world = World::new();
+    let mut world = World::new(Catalog::default());
     let time = Timestamp::from_micros(1).unwrap();
     let text = |end: &str| Value::String(format!("{}{end}", "x".repeat(3_000)));
     let changes = [("c/1", "4"), ("c/2", "2"), ("c/3", "3"), ("c/4", "1")].map(|(path, end)| {
@@ -807,7 +1002,6 @@ async fn values_that_differ_only_beyond_the_cut_keep_their_order() {
         )
     });
     world.write(changes.to_vec()).await;
-    let snapshot = world.snapshot().await;
     let at = |path: &str, end: &str, before: bool| {
         let path = DocumentPath::parse(path).unwrap();
         let name = Value::Reference(DocumentName {
@@ -884,146 +1078,13 @@ async fn values_that_differ_only_beyond_the_cut_keep_their_order() {
             vec!["c/4"],
         ),
     ] {
-        let query = Query::new(parts).unwrap();
-        let (documents, stats) = run(&*snapshot, &query).await.unwrap();
-        assert!(stats.index_used.is_some());
+        let (documents, stats) = world.ask(&parts).await.unwrap();
+        assert!(stats.index_entries_scanned > 0);
         assert_eq!(
             names(documents.iter().map(|document| &**document)),
             expected,
-            "{query:?}"
+            "{parts:?}"
         );
-    }
-}
-
-#[tokio::test]
-async fn a_scan_jumps_over_descendants() {
-    let world = numbered(200, true).await;
-    let snapshot = world.snapshot().await;
-    for direction in [OrderDirection::Ascending, OrderDirection::Descending] {
-        let (documents, stats) = run(
-            &*snapshot,
-            &Query::new(plain(None, &[("__name__", direction)], None)).unwrap(),
-        )
-        .await
-        .unwrap();
-        assert_eq!(documents.len(), 200);
-        assert!(stats.documents_scanned < 200 * 8, "{stats:?}");
-    }
-}
-
-#[tokio::test]
-async fn memory_is_bounded_and_a_limit_keeps_it_small() {
-    let world = numbered(500, false).await;
-    let snapshot = world.snapshot().await;
-    // No index serves this order.
-    let parts = plain(
-        Some(compare("even", FieldOperator::Equal, Value::Boolean(true))),
-        &[("n", OrderDirection::Descending)],
-        None,
-    );
-    let query = Query::new(parts.clone()).unwrap();
-    let error = run_plan_for_tests(&*snapshot, &query, 50_000)
-        .await
-        .unwrap_err();
-    assert!(matches!(error, Error::ResourceExhausted(_)), "{error:?}");
-    let query = Query::new(QueryParts {
-        limit: Some(3),
-        ..parts
-    })
-    .unwrap();
-    let (documents, _) = run_plan_for_tests(&*snapshot, &query, 50_000)
-        .await
-        .unwrap();
-    assert_eq!(
-        names(documents.iter().map(|document| &**document)),
-        ["c/00498", "c/00496", "c/00494"]
-    );
-}
-
-async fn run_plan_for_tests(
-    snapshot: &dyn Snapshot,
-    query: &Query,
-    bytes_max: usize,
-) -> Result<(Vec<Arc<Document>>, ExecutionStats), Error> {
-    run::run_plan(snapshot, query, plan::choose(query)?, bytes_max).await
-}
-
-#[tokio::test]
-async fn a_poor_plan_costs_time_not_correctness() {
-    let world = numbered(50, true).await;
-    let snapshot = world.snapshot().await;
-    let query = Query::new(plain(
-        Some(compare("n", FieldOperator::LessThan, Value::Integer(3))),
-        &[],
-        None,
-    ))
-    .unwrap();
-    let plan = plan::Plan {
-        source: plan::Source::Stored {
-            range: Range::prefix(&[Keyspace::Document.byte()]),
-            children_of: None,
-        },
-        direction: Direction::Backward,
-        grouping: Grouping::Unordered,
-        index_used: None,
-    };
-    let (documents, _) = run::run_plan(&*snapshot, &query, plan, run::QUERY_BYTES_MAX)
-        .await
-        .unwrap();
-    assert_eq!(
-        names(documents.iter().map(|document| &**document)),
-        ["c/00000", "c/00001", "c/00002"]
-    );
-}
-
-#[tokio::test]
-async fn aggregations_see_the_result_and_stop_when_they_can() {
-    let world = numbered(300, false).await;
-    let snapshot = world.snapshot().await;
-    let n = || FieldPath::parse("n").unwrap();
-    let all = || {
-        vec![
-            Aggregation {
-                alias: "count".to_owned(),
-                operator: AggregationOperator::Count { up_to: None },
-            },
-            Aggregation {
-                alias: "some".to_owned(),
-                operator: AggregationOperator::Count { up_to: Some(5) },
-            },
-            Aggregation {
-                alias: "sum".to_owned(),
-                operator: AggregationOperator::Sum(n()),
-            },
-            Aggregation {
-                alias: "average".to_owned(),
-                operator: AggregationOperator::Average(n()),
-            },
-        ]
-    };
-    let below = |n: i64| Some(compare("n", FieldOperator::LessThan, Value::Integer(n)));
-    for (parts, expected) in [
-        (
-            plain(below(11), &[], None),
-            ["Integer(11)", "Integer(5)", "Integer(55)", "Double(5.0)"],
-        ),
-        (
-            plain(None, &[("n", OrderDirection::Descending)], Some(2)),
-            ["Integer(2)", "Integer(2)", "Integer(597)", "Double(298.5)"],
-        ),
-        (
-            plain(below(-1), &[], None),
-            ["Integer(0)", "Integer(0)", "Integer(0)", "Null"],
-        ),
-    ] {
-        let results = aggregate(&*snapshot, &Query::new(parts).unwrap(), all())
-            .await
-            .unwrap();
-        let texts: Vec<String> = results
-            .iter()
-            .map(|(_, value)| format!("{value:?}"))
-            .collect();
-        assert_eq!(texts, expected);
     }
 }
 
@@ -1045,8 +1106,8 @@ async fn an_entry_without_its_document_is_corruption() {
         .await
         .unwrap();
     world.version += 1;
-    let query = Query::new(plain(None, &[("n", OrderDirection::Ascending)], None)).unwrap();
-    let error = run(&*world.snapshot().await, &query).await.unwrap_err();
+    let parts = plain(None, &[("n", OrderDirection::Ascending)], None);
+    let error = world.ask(&parts).await.unwrap_err();
     assert!(
         matches!(&error, Error::Corrupt(text) if text.contains("c/00001")),
         "{error:?}"

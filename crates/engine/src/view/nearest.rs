@@ -6,11 +6,10 @@ use watchfire_model::{Document, Nearest, Query};
 
 use super::{View, read_documents};
 use crate::error::Error;
-use crate::execute::ExecutionStats;
 use crate::execute::nearest::{Best, scan_vectors};
-use crate::execute::run::QUERY_BYTES_MAX;
-use crate::planner::IndexUsed;
+use crate::execute::{Delivery, ExecutionStats, QUERY_BYTES_MAX, Run};
 use crate::planner::nearest::{NearestPlan, VectorScan, choose};
+use crate::planner::{self, IndexUsed, Plan};
 
 /// Documents that are loaded at once, so that `QUERY_BYTES_MAX` is not passed by much.
 const LOAD_DOCUMENTS: usize = 16;
@@ -24,11 +23,9 @@ impl View {
         query: &Query,
         nearest: &Nearest,
     ) -> Result<(Vec<(Arc<Document>, f64)>, ExecutionStats), Error> {
+        self.record(|reads| reads.add_query(query))?;
         match self.plan_nearest(query, nearest).await? {
-            NearestPlan::Vectors(scan) => {
-                self.record(|reads| reads.add_query(query))?;
-                self.nearest_of_vectors(query, nearest, scan).await
-            }
+            NearestPlan::Vectors(scan) => self.nearest_of_vectors(query, nearest, scan).await,
             NearestPlan::Result { missing: _ } => self.nearest_of_result(query, nearest).await,
         }
     }
@@ -41,7 +38,7 @@ impl View {
     ) -> Result<Vec<IndexUsed>, Error> {
         match self.plan_nearest(query, nearest).await? {
             NearestPlan::Vectors(scan) => Ok(vec![scan.index_used]),
-            NearestPlan::Result { missing: _ } => self.explain(query).await,
+            NearestPlan::Result { missing: _ } => Ok(self.plan_result(query).await?.indexes_used),
         }
     }
 
@@ -59,19 +56,27 @@ impl View {
         Ok(plan)
     }
 
+    /// How the query's own result is found. The search has its own index; that the query would need one is not said.
+    async fn plan_result(&self, query: &Query) -> Result<Plan, Error> {
+        let snapshot = self.snapshot.as_ref();
+        let context = &self.context;
+        let catalog = context.catalogs.at(snapshot).await?;
+        planner::choose(snapshot, &catalog, &context.database, query).await
+    }
+
     async fn nearest_of_vectors(
         &self,
         query: &Query,
         nearest: &Nearest,
         scan: VectorScan,
     ) -> Result<(Vec<(Arc<Document>, f64)>, ExecutionStats), Error> {
-        let snapshot = self.snapshot.as_ref();
-        let (nearest, entries) = scan_vectors(snapshot, &scan, query, nearest, || Ok(())).await?;
+        let reading = self.reading();
+        let (nearest, entries) = scan_vectors(&reading, &scan, query, nearest).await?;
         let mut found = Vec::with_capacity(nearest.len());
         let mut bytes = 0;
         for nearest in nearest.chunks(LOAD_DOCUMENTS) {
             let paths: Vec<_> = nearest.iter().map(|(path, _)| path.clone()).collect();
-            for (document, (path, distance)) in read_documents(snapshot, &paths)
+            for (document, (path, distance)) in read_documents(reading.snapshot.as_ref(), &paths)
                 .await?
                 .into_iter()
                 .zip(nearest)
@@ -101,7 +106,10 @@ impl View {
         query: &Query,
         nearest: &Nearest,
     ) -> Result<(Vec<(Arc<Document>, f64)>, ExecutionStats), Error> {
-        let mut run = self.run(query).await?;
+        let reading = self.reading();
+        let plan = self.plan_result(query).await?;
+        let query = Arc::new(query.clone());
+        let mut run = Run::new(reading, query, plan, Delivery::Whole, QUERY_BYTES_MAX);
         let mut best: Best<'_, Arc<Document>> = Best::new(nearest);
         let mut bytes = 0;
         while let Some(documents) = run.next().await? {
