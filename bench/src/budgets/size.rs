@@ -6,7 +6,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rocksdb::{DB, DBCompressionType, Options, Range};
+use rocksdb::{
+    BlockBasedOptions, BottommostLevelCompaction, CompactOptions, DB, DBCompressionType, Options,
+    Range,
+};
 use watchfire_engine::keyspace::Keyspace;
 
 use super::at_most;
@@ -15,10 +18,17 @@ use super::at_most;
 const DATABASE: [u8; 4] = 1_u32.to_be_bytes();
 
 pub fn print(folder: &Path) -> Result<()> {
+    // As the folder is set up: other tables would have other sizes.
+    let mut table = BlockBasedOptions::default();
+    table.set_block_size(16 * 1024);
+    table.set_bloom_filter(10.0, false);
     let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
     options.set_compression_type(DBCompressionType::Lz4);
     let db = DB::open(&options, folder).context("the folder opens")?;
-    db.compact_range(None::<&[u8]>, None::<&[u8]>);
+    let mut compaction = CompactOptions::default();
+    compaction.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+    db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &compaction);
     let bytes = |keyspace: Keyspace| {
         let [a, b, c, d] = DATABASE;
         let (start, end) = (
