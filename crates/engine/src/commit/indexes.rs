@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{Committer, HEAD_MOVED_RETRIES_MAX, Outcome};
 use crate::error::Error;
-use crate::index::build::{self, Piece};
+use crate::index::build::{self, Bounds, Piece};
 use crate::index::catalog::alter::Alteration;
 use crate::index::catalog::{OperationId, stored};
 use crate::index::definition::Definition;
@@ -169,7 +169,8 @@ impl Committer {
             return Ok(());
         };
         let id = operation.id;
-        let piece = build::piece(snapshot.as_ref(), &self.catalog, operation).await?;
+        let piece =
+            build::piece(snapshot.as_ref(), &self.catalog, operation, Bounds::PIECE).await?;
         // Commits need not keep what it read.
         drop(snapshot);
         let Piece {

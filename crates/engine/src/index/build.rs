@@ -18,16 +18,27 @@ use crate::error::Error;
 use crate::keyspace::{Keyspace, document_key, document_range};
 use crate::record::decode_record;
 
-/// Documents that one piece looks at.
-pub const PIECE_DOCUMENTS_MAX: usize = 256;
+/// How large a piece may become.
+#[derive(Copy, Clone, Debug)]
+pub struct Bounds {
+    /// Documents that it looks at, at least 1.
+    pub documents: usize,
+    /// It ends behind the document with which it has read this many bytes.
+    pub bytes: usize,
+    /// It ends behind the document with which it has this many operations; at least 1.
+    pub operations: usize,
+}
 
-/// A piece ends behind the document with which it has read this many bytes.
-pub const PIECE_BYTES_MAX: usize = 4 << 20;
+impl Bounds {
+    /// What commits can wait for.
+    pub const PIECE: Bounds = Bounds {
+        documents: 256,
+        bytes: 4 << 20,
+        operations: 20_000,
+    };
+}
 
-/// A piece ends behind the document with which it has this many operations.
-pub const PIECE_OPERATIONS_MAX: usize = 20_000;
-
-/// Documents that are read at once, so that `PIECE_BYTES_MAX` is not passed by much.
+/// Documents that are read at once, so that the bytes of a piece are not passed by much.
 const LOAD_DOCUMENTS: usize = 16;
 
 /// Documents that are counted for an estimate; past it the estimate is this.
@@ -54,12 +65,13 @@ pub async fn piece(
     snapshot: &dyn Snapshot,
     catalog: &Catalog,
     operation: &Operation,
+    bounds: Bounds,
 ) -> Result<Piece, Error> {
     match &operation.target {
         OperationTarget::Delete { index } => {
             let range = behind(Range::prefix(&defined_start(*index)), &operation.position);
             let page = snapshot
-                .page(&range, Direction::Forward, PIECE_OPERATIONS_MAX)
+                .page(&range, Direction::Forward, bounds.operations)
                 .await?;
             Ok(Piece {
                 position: page
@@ -79,7 +91,7 @@ pub async fn piece(
             Some(index) => {
                 let prefix = group_start(index.definition.group());
                 let mut walk = Walk::of_group(prefix, &operation.position);
-                walk.run(snapshot, |document, operations| {
+                walk.run(snapshot, bounds, |document, operations| {
                     operations.extend(index_entries(document, index).into_iter().map(put));
                 })
                 .await
@@ -94,7 +106,7 @@ pub async fn piece(
                 Some(group) => Walk::of_group(group_start(group), &operation.position),
                 None => Walk::of_all(&operation.position),
             };
-            walk.run(snapshot, |document, operations| {
+            walk.run(snapshot, bounds, |document, operations| {
                 let (added, removed) = field_changes(document, catalog, key);
                 operations.extend(removed.into_keys().map(|key| Change::Delete { key }));
                 operations.extend(added.into_iter().map(put));
@@ -111,7 +123,7 @@ pub async fn rewrite_piece(
     position: &[u8],
 ) -> Result<Piece, Error> {
     Walk::of_all(position)
-        .run(snapshot, |document, operations| {
+        .run(snapshot, Bounds::PIECE, |document, operations| {
             operations.extend(entries(document, catalog).into_iter().map(put));
         })
         .await
@@ -182,10 +194,11 @@ impl Walk {
     async fn run(
         &mut self,
         snapshot: &dyn Snapshot,
+        bounds: Bounds,
         mut each: impl FnMut(&Document, &mut Vec<Change>) + Send,
     ) -> Result<Piece, Error> {
         let page = snapshot
-            .page(&self.range, Direction::Forward, PIECE_DOCUMENTS_MAX)
+            .page(&self.range, Direction::Forward, bounds.documents)
             .await?;
         let mut piece = Piece {
             finished: !page.more,
@@ -195,7 +208,7 @@ impl Walk {
         for entries in page.entries.chunks(LOAD_DOCUMENTS) {
             let loaded = self.load(snapshot, entries).await?;
             for ((key, _), (path, record)) in entries.iter().zip(loaded) {
-                if bytes >= PIECE_BYTES_MAX || piece.operations.len() >= PIECE_OPERATIONS_MAX {
+                if bytes >= bounds.bytes || piece.operations.len() >= bounds.operations {
                     piece.finished = false;
                     return Ok(piece);
                 }
