@@ -353,10 +353,14 @@ async fn race(snapshot: &dyn Snapshot, mut ways: Vec<Way>) -> Result<Option<Way>
     let mut bound = RACE_FIRST;
     loop {
         let mut counts = Vec::with_capacity(ways.len());
+        let mut least = bound;
         for way in &ways {
-            counts.push(count(snapshot, &way.branch.source, bound).await?);
+            // Past what could still tie nobody has to know how much it is.
+            let limit = bound.min(least.saturating_mul(RACE_TIE).saturating_add(1));
+            let keys = count(snapshot, &way.branch.source, limit).await?;
+            least = least.min(keys);
+            counts.push(keys);
         }
-        let least = counts.iter().copied().min().unwrap_or(0);
         if least < bound || bound >= RACE_MAX {
             // Ways come best rank first.
             let best = counts

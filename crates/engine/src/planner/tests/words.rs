@@ -7,8 +7,20 @@ use watchfire_model::{FieldPath, Query};
 use watchfire_storage::{Direction, Range};
 
 use crate::index::definition::Scope;
-use crate::index::key::{Place, next_column};
+use crate::index::key::{Place, invert, next_column};
 use crate::planner::{Branch, Column, Held, IndexScan, Plan, SortPart, Source, field_orders};
+
+/// How names stand in keys.
+#[derive(Copy, Clone)]
+struct Names<'a> {
+    base: &'a [u8],
+    inverted: bool,
+}
+
+const PATHS: Names<'static> = Names {
+    base: &[],
+    inverted: false,
+};
 
 /// Characters of a text, and of bytes that mean nothing.
 const SHOWN_MAX: usize = 12;
@@ -77,11 +89,13 @@ fn describe_branch(branch: &Branch, fields: &[FieldPath]) -> Vec<String> {
             let paths: Vec<String> = paths.iter().map(ToString::to_string).collect();
             lines.push(format!("  documents {}", paths.join(" ")));
         }
-        Source::Stored(range) => lines.push(format!("  stored {}", show(range, 1, &[], Some(&[])))),
+        Source::Stored(range) => {
+            lines.push(format!("  stored {}", show(range, 1, &[], Some(PATHS))))
+        }
         Source::Group { range, start_len } => {
             lines.push(format!(
                 "  group {}",
-                show(range, *start_len, &[], Some(&[]))
+                show(range, *start_len, &[], Some(PATHS))
             ));
         }
         Source::Entries(scans) => {
@@ -120,7 +134,7 @@ fn describe_branch(branch: &Branch, fields: &[FieldPath]) -> Vec<String> {
     if !branch.names.start.is_empty() || branch.names.end.is_some() {
         lines.push(format!(
             "  names {}",
-            show(&branch.names, 0, &[], Some(&[]))
+            show(&branch.names, 0, &[], Some(PATHS))
         ));
     }
     if let Some(collection) = &branch.children_of {
@@ -174,7 +188,10 @@ fn describe_scan(scan: &IndexScan) -> String {
     if let Place::Collection(collection) = &scan.place {
         encode_path_prefix(collection.as_str(), &mut base);
     }
-    let base = (!scan.names_inverted).then_some(base);
+    let names = Names {
+        base: &base,
+        inverted: scan.names_inverted,
+    };
     let ranges: Vec<String> = scan
         .ranges
         .iter()
@@ -182,7 +199,7 @@ fn describe_scan(scan: &IndexScan) -> String {
             if *range == Range::prefix(&scan.start) {
                 "all".to_owned()
             } else {
-                show(range, scan.start.len(), &scan.columns, base.as_deref())
+                show(range, scan.start.len(), &scan.columns, Some(names))
             }
         })
         .collect();
@@ -194,12 +211,12 @@ fn describe_scan(scan: &IndexScan) -> String {
 
 /// Bounds of keys of which the first bytes are known, as values and names. What follows a value or a name directly is
 /// written `after` and `through` it.
-fn show(range: &Range, start_len: usize, columns: &[Column], base: Option<&[u8]>) -> String {
-    let shown = |bytes: &[u8], at: &str, past: &str| match show_point(bytes, columns, base) {
+fn show(range: &Range, start_len: usize, columns: &[Column], names: Option<Names<'_>>) -> String {
+    let shown = |bytes: &[u8], at: &str, past: &str| match show_point(bytes, columns, names) {
         Some(point) => format!("{at} {point}"),
         None => {
             let point = predecessors(bytes)
-                .find_map(|before| show_point(&before, columns, base))
+                .find_map(|before| show_point(&before, columns, names))
                 .unwrap_or_else(|| {
                     let mut text = bytes.escape_ascii().to_string();
                     text.truncate(LONG_MAX);
@@ -230,7 +247,7 @@ fn predecessors(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     (0..3).map(move |dropped| [before.as_slice(), &[0xFF, 0xFF][..dropped]].concat())
 }
 
-fn show_point(mut bytes: &[u8], columns: &[Column], base: Option<&[u8]>) -> Option<String> {
+fn show_point(mut bytes: &[u8], columns: &[Column], names: Option<Names<'_>>) -> Option<String> {
     let mut parts = Vec::new();
     for column in columns {
         if bytes.is_empty() {
@@ -250,8 +267,12 @@ fn show_point(mut bytes: &[u8], columns: &[Column], base: Option<&[u8]>) -> Opti
         bytes = rest;
     }
     if !bytes.is_empty() {
-        let mut path = base?.to_vec();
+        let names = names?;
+        let mut path = names.base.to_vec();
         path.extend_from_slice(bytes);
+        if names.inverted {
+            invert(path.iter_mut().skip(names.base.len()));
+        }
         let closed = decode_path(&path).filter(|(_, used)| *used == path.len());
         let shown = match closed {
             Some((path, _)) => path.to_string(),
