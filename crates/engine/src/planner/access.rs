@@ -66,7 +66,7 @@ pub(super) enum Choice {
     /// Nothing can match.
     Nothing,
     /// As well as it can be.
-    Perfect(Way),
+    Perfect(Box<Way>),
     /// An index is missing; these ways are left, best rank first, at least one.
     Best(Vec<Way>, Option<(Definition, Option<IndexId>)>),
 }
@@ -88,6 +88,9 @@ enum Named<'a> {
     Automatic(Kind, &'a FieldPath),
     Defined(&'a Index),
 }
+
+/// Few scans, then the name in order, then forward; what is joined, and how it serves.
+type Perfect<'a> = ((usize, bool, bool), Vec<Candidate<'a>>, Serving);
 
 /// What candidates must agree in to be joined.
 type Suffix = (Vec<(FieldPath, bool)>, bool);
@@ -119,7 +122,7 @@ impl<'a> Wanted<'a> {
                 used: self.names_used(serving.direction),
                 rank: (Reverse(0), Reverse(0), false, 0, 0),
             };
-            return Ok(Choice::Perfect(way));
+            return Ok(Choice::Perfect(Box::new(way)));
         }
         let open = self.open(conjunction);
         let Some(place) = self
@@ -128,7 +131,7 @@ impl<'a> Wanted<'a> {
             .filter(|_| !conjunction.is_about_names_alone() || !open.is_empty())
         else {
             return Ok(match self.by_names(conjunction)? {
-                Some(way) => Choice::Perfect(way),
+                Some(way) => Choice::Perfect(Box::new(way)),
                 None => Choice::Nothing,
             });
         };
@@ -145,7 +148,7 @@ impl<'a> Wanted<'a> {
                 .or_default()
                 .push(candidate);
         }
-        let mut perfect: Option<((usize, bool, bool), Vec<Candidate<'a>>, Serving)> = None;
+        let mut perfect: Option<Perfect<'a>> = None;
         let mut others = Vec::new();
         for (_, group) in by_suffix {
             let Some((columns, names_inverted)) = group
@@ -172,7 +175,7 @@ impl<'a> Wanted<'a> {
         }
         if let Some((_, joined, serving)) = perfect {
             return Ok(match self.by_index(conjunction, place, joined, &serving) {
-                Some(way) => Choice::Perfect(way),
+                Some(way) => Choice::Perfect(Box::new(way)),
                 None => Choice::Nothing,
             });
         }

@@ -295,7 +295,7 @@ async fn plan(
     for conjunction in &alternatives {
         let way = match wanted.choose(conjunction)? {
             Choice::Nothing => continue,
-            Choice::Perfect(way) => way,
+            Choice::Perfect(way) => *way,
             Choice::Best(ways, missing) => {
                 if let Some((definition, building)) = missing
                     && plan.missing.is_none()

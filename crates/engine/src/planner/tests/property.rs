@@ -287,6 +287,9 @@ impl Chance {
     }
 }
 
+/// Keys in all scans, parts of the order, and whose they are.
+type Found<'a> = (Vec<Bytes>, Vec<Vec<u8>>, &'a Document);
+
 /// What one scan says of a document.
 struct Read {
     key: Bytes,
@@ -444,7 +447,7 @@ fn check(
                 .is_none_or(|filter| filter.matches(document, &database()))
         };
         check_ranges(branch);
-        let mut found: Vec<(Vec<Bytes>, Vec<Vec<u8>>, &Document)> = Vec::new();
+        let mut found: Vec<Found<'_>> = Vec::new();
         for document in documents {
             let read = branch_reads(branch, document, catalog);
             let wanted = query.matches(document) && satisfies(document) && has_fields(document);
