@@ -215,6 +215,20 @@ mod tests {
         check("é\n", "%C3%A9%0A");
     }
 
+    /// People copy it from their terminals.
+    #[test]
+    fn links_stay_whole() {
+        let link = "https://console.firebase.google.com/v1/r/project/p/firestore/indexes?create_composite=Ab_-9";
+        check(
+            &format!("The query requires an index. You can create it here: {link}"),
+            &format!("The query requires an index. You can create it here: {link}"),
+        );
+        check(
+            &format!("You can create it here: {link} .\nThe query"),
+            &format!("You can create it here: {link} .%0AThe query"),
+        );
+    }
+
     #[test]
     fn an_oversized_request_is_named_as_such() {
         let mut headers = HeaderMap::new();

@@ -76,6 +76,7 @@ pub async fn page(
         after,
     } = partitioning;
     let _turn = database.answers.turn().await;
+    database.metrics.query_began();
     let Reading { view, begun: _ } = open(database, consistency).await?;
     let cuts = view.partition(&query, count).await?;
     let given = after.as_ref().map_or(0, |after| after.given);

@@ -16,6 +16,7 @@ use watchfire_wire::explain::{Billing, Costs};
 use crate::answers::{Answers, OPEN_BYTES};
 use crate::databases::Database;
 use crate::error::Error;
+use crate::metrics::Metrics;
 use crate::service::read::{Consistency, Reading, open};
 
 /// Memory of a portion, in bytes: it ends with the batch of the engine with which it passes this.
@@ -122,10 +123,13 @@ async fn find(
     if let Some(nearest) = nearest {
         return find_nearest(database, view, &query, &nearest, explain).await;
     }
+    database.metrics.query_began();
     let began = Instant::now();
     let run = view.run(&query).await?;
     let mut running = Running {
         answers: database.answers.clone(),
+        metrics: database.metrics.clone(),
+        counted: (0, 0),
         query,
         explain,
         run: Some(run),
@@ -163,8 +167,11 @@ async fn find_nearest(
     nearest: &Nearest,
     explain: Explain,
 ) -> Result<Found, Error> {
+    database.metrics.query_began();
     let began = Instant::now();
     let (found, stats) = view.nearest(query, nearest).await?;
+    let metrics = &database.metrics;
+    metrics.query_scanned(stats.index_entries_scanned, stats.documents_scanned);
     let bytes = found.iter().map(|(document, _)| document.memory()).sum();
     let held = database.answers.hold(bytes)?;
     let empty = found.is_empty();
@@ -206,6 +213,9 @@ async fn find_nearest(
 /// A query between two portions.
 struct Running {
     answers: Answers,
+    metrics: Metrics,
+    /// Index entries and documents that are counted already.
+    counted: (u64, u64),
     query: Query,
     explain: Explain,
     /// `None` when everything has been produced.
@@ -246,6 +256,12 @@ impl Running {
         drop(turn);
         self.spent += began.elapsed();
         let stats = run.stats();
+        let (entries, documents) = (stats.index_entries_scanned, stats.documents_scanned);
+        self.metrics.query_scanned(
+            entries.saturating_sub(self.counted.0),
+            documents.saturating_sub(self.counted.1),
+        );
+        self.counted = (entries, documents);
         let skipped = stats.results_skipped;
         if bytes >= PORTION_BYTES {
             self.run = Some(run);
@@ -340,8 +356,11 @@ pub async fn aggregate(
             };
             return Ok((None, Some(plan)));
         }
+        database.metrics.query_began();
         let began = Instant::now();
         let (values, stats) = view.aggregate(&query, aggregations).await?;
+        let metrics = &database.metrics;
+        metrics.query_scanned(stats.index_entries_scanned, stats.documents_scanned);
         let explanation = (explain == Explain::Analyze).then(|| {
             let reads = Reads {
                 documents: stats.documents_scanned,

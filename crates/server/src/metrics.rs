@@ -1,0 +1,118 @@
+//! What is counted while the server runs, and its text for those who collect it.
+//!
+//! Counters begin at zero with the process. Those of one database are read from it when they are asked for.
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::databases::Databases;
+
+/// The type of the text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Counts of the whole process. Cheap to clone; clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    queries: Counter,
+    index_entries_scanned: Counter,
+    documents_scanned: Counter,
+}
+
+impl Metrics {
+    /// A query, search, aggregation or partition has begun.
+    pub fn query_began(&self) {
+        self.queries.inc();
+    }
+
+    /// A query has read this much more.
+    pub fn query_scanned(&self, index_entries: u64, documents: u64) {
+        self.index_entries_scanned.inc_by(index_entries);
+        self.documents_scanned.inc_by(documents);
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "watchfire_queries",
+            "Queries, searches, aggregations and partitions that were run",
+            self.queries.clone(),
+        );
+        registry.register(
+            "watchfire_query_index_entries_scanned",
+            "Index entries that queries have read",
+            self.index_entries_scanned.clone(),
+        );
+        registry.register(
+            "watchfire_query_documents_scanned",
+            "Documents that queries have read, matching or not",
+            self.documents_scanned.clone(),
+        );
+    }
+}
+
+/// What one database wants.
+#[derive(Debug)]
+struct Wanted {
+    database: String,
+    queries: u64,
+    shapes: u64,
+}
+
+/// Read anew for every text.
+#[derive(Debug)]
+struct PerDatabase {
+    wanted: Vec<Wanted>,
+}
+
+impl Collector for PerDatabase {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let queries = ConstCounter::new(0_u64);
+        let mut family = encoder.encode_descriptor(
+            "watchfire_queries_without_index",
+            "Queries that no index could serve",
+            None,
+            queries.metric_type(),
+        )?;
+        for wanted in &self.wanted {
+            let labels = [("database", wanted.database.as_str())];
+            let encoder = family.encode_family(&labels)?;
+            ConstCounter::new(wanted.queries).encode(encoder)?;
+        }
+        let shapes = ConstGauge::new(0_u64);
+        let mut family = encoder.encode_descriptor(
+            "watchfire_missing_index_shapes",
+            "Different indexes that queries wanted and that are not ready",
+            None,
+            shapes.metric_type(),
+        )?;
+        for wanted in &self.wanted {
+            let labels = [("database", wanted.database.as_str())];
+            let encoder = family.encode_family(&labels)?;
+            ConstGauge::new(wanted.shapes).encode(encoder)?;
+        }
+        Ok(())
+    }
+}
+
+/// All counts as text, in the OpenMetrics format. A database that cannot be read just now is left out.
+pub async fn render(databases: &Databases) -> String {
+    let mut wanted = Vec::new();
+    for database in databases.opened() {
+        if let Ok(missing) = database.engine.missing_indexes().await {
+            wanted.push(Wanted {
+                database: database.name.to_string(),
+                queries: missing.queries,
+                shapes: missing.shapes.len() as u64,
+            });
+        }
+    }
+    wanted.sort_by(|a, b| a.database.cmp(&b.database));
+    let mut registry = Registry::default();
+    databases.metrics().register(&mut registry);
+    registry.register_collector(Box::new(PerDatabase { wanted }));
+    let mut text = String::new();
+    text::encode(&mut text, &registry).expect("writing to a string does not fail");
+    text
+}
