@@ -59,6 +59,11 @@ impl QueryRun {
     pub fn stats(&self) -> &ExecutionStats {
         self.run.stats()
     }
+
+    /// Bytes of the documents that it keeps, found and not handed out.
+    pub fn memory(&self) -> usize {
+        self.run.memory()
+    }
 }
 
 impl View {

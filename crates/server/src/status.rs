@@ -16,6 +16,9 @@ pub const REQUEST_SIZE_MAX: usize = 11_534_336;
 /// so that a longer text would lose the code with it.
 const TEXT_LEN_MAX: usize = 2_048;
 
+/// The same for a text with a link that names many fields: half of one would lead nowhere.
+const LINK_TEXT_LEN_MAX: usize = 6_144;
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         match error {
@@ -86,6 +89,10 @@ fn refused(refusal: &Refusal) -> Status {
 
 fn engine(error: EngineError) -> Status {
     let text = error.to_string();
+    let len_max = match error {
+        EngineError::IndexMissing(_) => LINK_TEXT_LEN_MAX,
+        _ => TEXT_LEN_MAX,
+    };
     let code = match error {
         EngineError::Invalid(_)
         | EngineError::TransactionExpired
@@ -110,7 +117,7 @@ fn engine(error: EngineError) -> Status {
             Code::DataLoss
         }
     };
-    status(code, text)
+    Status::new(code, cut(text, len_max))
 }
 
 fn store(error: &StoreError) -> Status {
@@ -125,16 +132,21 @@ fn store(error: &StoreError) -> Status {
     status(code, error.to_string())
 }
 
-fn status(code: Code, mut text: String) -> Status {
-    if text.len() > TEXT_LEN_MAX {
-        let end = (0..=TEXT_LEN_MAX)
+fn status(code: Code, text: String) -> Status {
+    Status::new(code, cut(text, TEXT_LEN_MAX))
+}
+
+/// The text, or its beginning when it is longer than `len_max` bytes.
+fn cut(mut text: String, len_max: usize) -> String {
+    if text.len() > len_max {
+        let end = (0..=len_max)
             .rev()
             .find(|end| text.is_char_boundary(*end))
             .unwrap_or(0);
         text.truncate(end);
         text.push_str("...");
     }
-    Status::new(code, text)
+    text
 }
 
 #[cfg(test)]

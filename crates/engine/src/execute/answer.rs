@@ -59,6 +59,11 @@ impl Answer {
         self.skip.saturating_add(self.room)
     }
 
+    /// Bytes of the documents that are kept now.
+    pub fn memory(&self) -> usize {
+        self.bytes
+    }
+
     /// How many documents the offset passed over so far.
     pub fn skipped(&self) -> usize {
         (self.query.offset() as usize).saturating_sub(self.skip)

@@ -112,6 +112,11 @@ impl Run {
         &self.stats
     }
 
+    /// Bytes of the documents that wait to be handed out, or were and are kept by the caller.
+    pub fn memory(&self) -> usize {
+        self.answer.memory()
+    }
+
     /// The next documents in order, at least one; `None` at the end. Fails with `DeadlineExceeded` after
     /// `QUERY_TIME_MAX`, with `ResourceExhausted` when too much has to be kept.
     pub async fn next(&mut self) -> Result<Option<Vec<Arc<Document>>>, Error> {

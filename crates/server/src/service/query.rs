@@ -22,6 +22,10 @@ use crate::service::read::{Consistency, Reading, open};
 /// Memory of a portion, in bytes: it ends with the batch of the engine with which it passes this.
 const PORTION_BYTES: usize = 256 * 1024;
 
+/// How long a portion may take: it ends with the first batch after this. What is found seldom goes out all
+/// the same.
+const PORTION_TIME: Duration = Duration::from_millis(20);
+
 /// Index entries that the real service charges as one read, when they are counted.
 const ENTRIES_COUNTED_PER_READ: u64 = 1_000;
 
@@ -243,16 +247,21 @@ impl Running {
         };
         let began = Instant::now();
         let mut bytes = 0_usize;
-        while let Some(documents) = run.next().await? {
-            for document in documents {
-                bytes = bytes.saturating_add(document.memory());
-                parts.push(Part::Document(shown(&self.query, document)));
+        let ended = loop {
+            match run.next().await {
+                Ok(Some(documents)) => {
+                    for document in documents {
+                        bytes = bytes.saturating_add(document.memory());
+                        parts.push(Part::Document(shown(&self.query, document)));
+                    }
+                    if bytes >= PORTION_BYTES || began.elapsed() >= PORTION_TIME {
+                        break Ok(false);
+                    }
+                }
+                Ok(None) => break Ok(true),
+                Err(error) => break Err(error),
             }
-            if bytes >= PORTION_BYTES {
-                bytes = bytes.saturating_add(OPEN_BYTES);
-                break;
-            }
-        }
+        };
         drop(turn);
         self.spent += began.elapsed();
         let stats = run.stats();
@@ -262,8 +271,11 @@ impl Running {
             documents.saturating_sub(self.counted.1),
         );
         self.counted = (entries, documents);
+        let ended = ended?;
         let skipped = stats.results_skipped;
-        if bytes >= PORTION_BYTES {
+        if !ended {
+            let kept = run.memory().saturating_add(OPEN_BYTES);
+            bytes = bytes.saturating_add(kept);
             self.run = Some(run);
         } else if self.explain == Explain::Analyze {
             let reads = Reads {
