@@ -21,6 +21,7 @@ use crate::transaction::{ConcurrencyMode, OPEN_TRANSACTIONS_MAX, RECORDED_QUERIE
 
 mod check;
 mod isolation;
+mod nearest;
 mod past;
 mod serial;
 
