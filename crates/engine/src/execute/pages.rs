@@ -21,6 +21,10 @@ const JUMPS_PER_PROBE: usize = 32;
 /// Keys in such a page.
 const PROBE_LEN: usize = 16;
 
+/// A page of at least this many keys was worth its length if one in `USEFUL_SHARE` of them was asked for.
+const USEFUL_LEN: usize = 8;
+const USEFUL_SHARE: usize = 4;
+
 /// A place in the keys of some ranges.
 pub struct Pages {
     reading: Reading,
@@ -136,13 +140,14 @@ impl Pages {
             Some(_) => {
                 self.buffer.clear();
                 self.jumps += 1;
-                self.len = if self.page_len >= 4 && self.used * 2 >= self.page_len {
-                    self.len
-                } else if self.jumps.is_multiple_of(JUMPS_PER_PROBE) {
-                    PROBE_LEN.min(self.len_max)
-                } else {
-                    1
-                };
+                self.len =
+                    if self.page_len >= USEFUL_LEN && self.used * USEFUL_SHARE >= self.page_len {
+                        self.len
+                    } else if self.jumps.is_multiple_of(JUMPS_PER_PROBE) {
+                        PROBE_LEN.min(self.len_max)
+                    } else {
+                        1
+                    };
             }
             // The page was read to its end.
             None => {}
@@ -175,5 +180,111 @@ impl Pages {
     pub fn end(&mut self) {
         self.buffer.clear();
         self.ranges.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use watchfire_model::{Clock, Timestamp};
+    use watchfire_storage::memory::MemoryStore;
+    use watchfire_storage::{Batch, Operation, Store, Version};
+
+    use super::*;
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::EPOCH
+        }
+    }
+
+    fn key(number: u32) -> Bytes {
+        Bytes::copy_from_slice(&number.to_be_bytes())
+    }
+
+    async fn pages(direction: Direction, first: usize) -> Pages {
+        let store = MemoryStore::new();
+        let operations = (0..10_000)
+            .map(|number| Operation::Put {
+                key: key(number),
+                value: Bytes::new(),
+            })
+            .collect();
+        let batch = Batch {
+            version: Version(1),
+            operations,
+        };
+        store.apply(Version(0), batch).await.unwrap();
+        let reading = Reading::new(store.snapshot().await.unwrap(), Arc::new(Still));
+        let ranges = [(0, 4_000), (4_000, 4_000), (6_000, 10_000)].map(|(start, end)| Range {
+            start: key(start),
+            end: Some(key(end)),
+        });
+        Pages::new(reading, direction, ranges.to_vec(), first, 1_024)
+    }
+
+    async fn at(pages: &mut Pages) -> Option<u32> {
+        pages.fill().await.unwrap();
+        let key = pages.front()?;
+        Some(u32::from_be_bytes(key.as_ref().try_into().unwrap()))
+    }
+
+    #[tokio::test]
+    async fn everything_is_read_once_in_either_direction() {
+        for direction in [Direction::Forward, Direction::Backward] {
+            let mut pages = pages(direction, 20).await;
+            let mut expected: Vec<u32> = (0..4_000).chain(6_000..10_000).collect();
+            if direction == Direction::Backward {
+                expected.reverse();
+            }
+            for number in expected {
+                assert_eq!(at(&mut pages).await, Some(number));
+                pages.pop();
+            }
+            assert_eq!(at(&mut pages).await, None);
+            assert_eq!(pages.read, 8_000);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_jump_within_the_page_costs_nothing_and_another_one_little() {
+        let mut forward = pages(Direction::Forward, 20).await;
+        assert_eq!(at(&mut forward).await, Some(0));
+        forward.seek(&key(19));
+        assert_eq!((at(&mut forward).await, forward.read), (Some(19), 20));
+        forward.seek(&key(5));
+        assert_eq!((at(&mut forward).await, forward.read), (Some(19), 20));
+        forward.seek(&key(3_000));
+        assert_eq!((at(&mut forward).await, forward.read), (Some(3_000), 21));
+        forward.seek(&key(5_000));
+        assert_eq!((at(&mut forward).await, forward.read), (Some(6_000), 22));
+        forward.seek(&key(20_000));
+        assert_eq!((at(&mut forward).await, forward.read), (None, 22));
+
+        let mut backward = pages(Direction::Backward, 20).await;
+        assert_eq!(at(&mut backward).await, Some(9_999));
+        backward.seek(&key(9_990));
+        assert_eq!((at(&mut backward).await, backward.read), (Some(9_989), 20));
+        backward.seek(&key(5_000));
+        assert_eq!((at(&mut backward).await, backward.read), (Some(3_999), 21));
+        backward.seek(&key(0));
+        assert_eq!(at(&mut backward).await, None);
+    }
+
+    /// Where jumps are short, pages become long enough to hold the next one.
+    #[tokio::test]
+    async fn short_jumps_are_noticed() {
+        let mut pages = pages(Direction::Forward, 1).await;
+        let mut asked = 0;
+        for number in (0..4_000).step_by(2) {
+            pages.seek(&key(number));
+            let before = pages.read;
+            assert_eq!(at(&mut pages).await, Some(number));
+            asked += u32::from(pages.read > before);
+        }
+        assert!(asked < 300, "{asked} pages for 2,000 jumps");
     }
 }
