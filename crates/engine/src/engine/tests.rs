@@ -20,6 +20,7 @@ use crate::keyspace::Keyspace;
 use crate::transaction::{ConcurrencyMode, OPEN_TRANSACTIONS_MAX, RECORDED_QUERIES_MAX};
 
 mod check;
+mod indexes;
 mod isolation;
 mod nearest;
 mod past;

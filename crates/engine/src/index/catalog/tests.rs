@@ -498,35 +498,67 @@ fn what_cannot_be_is_refused() {
 #[test]
 fn everything_is_bounded() {
     let mut catalog = Catalog::default();
-    let numbered = |n: usize| {
+    let two = |n: u64| {
         let (a, b) = (format!("a{n}"), format!("b{n}"));
-        Alteration::Create(definition(
-            "c",
-            &[(&a, Mode::Ascending), (&b, Mode::Ascending)],
-        ))
+        definition("c", &[(&a, Mode::Ascending), (&b, Mode::Ascending)])
     };
-    for n in 0..INDEXES_MAX {
-        catalog = altered(&catalog, numbered(n)).0;
-    }
-    assert!(matches!(
-        refused(&catalog, numbered(INDEXES_MAX)),
-        Error::ResourceExhausted(_)
-    ));
     let off = |n: usize| Alteration::Field {
         key: key("c", &format!("f{n}")),
         indexes: Some(Vec::new()),
     };
-    for n in 0..FIELD_CONFIGS_MAX {
-        catalog = altered(&catalog, off(n)).0;
+    for n in 1..INDEXES_MAX as u64 {
+        let (id, definition) = (IndexId(n), two(n));
+        let state = IndexState::Deleting;
+        catalog.indexes.insert(
+            id,
+            Index {
+                id,
+                definition,
+                state,
+            },
+        );
     }
+    catalog.next_id = INDEXES_MAX as u64;
+    let (full, _) = altered(&catalog, Alteration::Create(two(5_000)));
     assert!(matches!(
-        refused(&catalog, off(FIELD_CONFIGS_MAX)),
+        refused(&full, Alteration::Create(two(6_000))),
         Error::ResourceExhausted(_)
     ));
-    while let Some(work) = catalog.next_work() {
-        catalog = catalog.finished(work.id, 1, time(20));
+    let config = altered(&catalog, off(0)).0.fields[&key("c", "f0")].clone();
+    for n in 1..FIELD_CONFIGS_MAX {
+        catalog
+            .fields
+            .insert(key("c", &format!("f{n}")), config.clone());
     }
-    assert_eq!(catalog.operations.len(), ENDED_OPERATIONS_MAX);
+    let (mut full, _) = altered(&catalog, off(0));
+    assert!(matches!(
+        refused(&full, off(FIELD_CONFIGS_MAX)),
+        Error::ResourceExhausted(_)
+    ));
+    // One that is there can still change.
+    for n in 0..5 {
+        full = altered(&full, off(n)).0;
+    }
+    let template = full.operations.values().next().unwrap().clone();
+    for n in 10_000..10_000 + ENDED_OPERATIONS_MAX as u64 {
+        let id = OperationId(n);
+        let state = OperationState::Successful;
+        let operation = Operation {
+            id,
+            state,
+            ..template.clone()
+        };
+        full.operations.insert(id, operation);
+    }
+    full.next_id = 20_000;
+    while let Some(work) = full.next_work() {
+        full = full.finished(work.id, 1, time(20));
+    }
+    assert_eq!(full.operations.len(), ENDED_OPERATIONS_MAX);
+    assert!(
+        full.operations
+            .contains_key(&OperationId(10_000 + ENDED_OPERATIONS_MAX as u64 - 1))
+    );
 }
 
 #[tokio::test]
