@@ -199,3 +199,30 @@ impl Committer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_take_a_fifth_of_the_time_at_most_while_there_are_commits() {
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let mut pace = Pace::default();
+        assert_eq!(pace.due_at(), None, "the first piece waits for nothing");
+        pace.commits_came();
+        assert_eq!(pace.due_at(), None);
+        pace.piece_done(start, after(10));
+        assert_eq!(pace.due_at(), None, "nobody else wants anything");
+        pace.commits_came();
+        assert_eq!(pace.due_at(), Some(after(50)));
+        pace.piece_done(after(50), after(52));
+        assert_eq!(pace.due_at(), None);
+        pace.piece_failed(after(60));
+        assert_eq!(pace.due_at(), Some(after(60) + RETRY_PAUSE));
+        pace.commits_came();
+        assert_eq!(pace.due_at(), Some(after(60) + RETRY_PAUSE));
+        pace.piece_done(after(6_000), after(6_001));
+        assert_eq!(pace.due_at(), None);
+    }
+}

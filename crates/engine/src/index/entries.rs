@@ -12,16 +12,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use watchfire_model::limits::{INDEX_ENTRIES_BYTES_MAX, INDEX_ENTRIES_MAX, INDEX_ENTRY_BYTES_MAX};
 use watchfire_model::order::{decode_path, encode_path, encode_path_prefix};
-use watchfire_model::{
-    CollectionPath, Document, DocumentPath, FieldPath, Fields, Invalid, Parent, Value,
-};
-
-pub use super::key::Kind;
+use watchfire_model::{Document, DocumentPath, Fields, Invalid, Parent, Value};
 
 use super::catalog::layout::{Branch, Layout, Rule};
 use super::catalog::{Catalog, FieldKey, Index, IndexState, Modes};
 use super::definition::Mode;
-use super::key::{self, Place};
+use super::key::{self, Kind, Place};
 use crate::error::Error;
 use crate::keyspace;
 
@@ -410,45 +406,6 @@ fn group_entry(document: &DocumentPath) -> Bytes {
     let mut key = group_start(document.collection_id());
     encode_path(document, &mut key);
     Bytes::from(key)
-}
-
-/// `key::field_start` in one collection.
-pub fn field_start(collection: &CollectionPath, kind: Kind, field: &FieldPath) -> Vec<u8> {
-    key::field_start(&Place::Collection(collection.clone()), kind, field)
-}
-
-/// `key::encode_column` of an ascending one.
-pub fn encode_cut_value(value: &Value, out: &mut Vec<u8>) -> bool {
-    key::encode_column(value, false, out)
-}
-
-/// `key::document_part` in one collection, names ascending.
-pub fn document_part(collection: &CollectionPath, document: &DocumentPath) -> Vec<u8> {
-    key::document_part(&Place::Collection(collection.clone()), document, false)
-}
-
-/// What a field entry's key says.
-pub struct FieldEntry {
-    pub document: DocumentPath,
-    /// The key's value.
-    pub value: Bytes,
-    /// Whether other values may have the same bytes.
-    pub cut: bool,
-}
-
-/// Reads a field entry whose key starts with `start_len` bytes of `field_start`. `None` if malformed.
-pub fn read_field_entry(
-    collection: &CollectionPath,
-    start_len: usize,
-    key: &Bytes,
-) -> Option<FieldEntry> {
-    let place = Place::Collection(collection.clone());
-    let entry = key::read_entry(&place, start_len, false, key)?;
-    Some(FieldEntry {
-        document: entry.document,
-        cut: key::is_cut(&entry.columns),
-        value: entry.columns,
-    })
 }
 
 #[cfg(test)]

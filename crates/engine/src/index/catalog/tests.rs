@@ -197,7 +197,8 @@ proptest! {
     fn a_row_that_was_cut_or_goes_on_is_refused(index in any_index(), config in any_config(), operation in any_operation()) {
         let id = [0; 8];
         let no_key = field_id(&FieldKey { group: None, path: None }, &config);
-        let rows: [(Vec<u8>, &dyn Fn(&[u8]) -> bool); 3] = [
+        type Reads<'a> = &'a dyn Fn(&[u8]) -> bool;
+        let rows: [(Vec<u8>, Reads<'_>); 3] = [
             (encode_index(&index), &|row| decode_index(&id, row).is_some()),
             (encode_operation(&operation), &|row| decode_operation(&id, row).is_some()),
             (encode_field(&config), &|row| decode_field(&no_key, row).is_some()),

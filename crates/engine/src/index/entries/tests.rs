@@ -1,7 +1,7 @@
 //! What a document has, against a model that looks up each field by itself.
 
 use proptest::prelude::*;
-use watchfire_model::{GeoPoint, Timestamp};
+use watchfire_model::{FieldPath, GeoPoint, Timestamp};
 
 use super::*;
 use crate::index::catalog::{FieldConfig, IndexState};
@@ -144,7 +144,7 @@ fn catalog() -> impl Strategy<Value = Catalog> {
 /// Every field at any depth.
 fn all_fields(fields: &Fields, parents: &[String], found: &mut Vec<(FieldPath, Value)>) {
     for (name, value) in fields {
-        let path = [parents, &[name.clone()]].concat();
+        let path = [parents, std::slice::from_ref(name)].concat();
         found.push((
             FieldPath::from_segments(path.clone()).unwrap(),
             value.clone(),
