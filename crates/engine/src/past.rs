@@ -33,6 +33,10 @@ pub const OVERLAY_BYTES_MAX: usize = 64 << 20;
 /// a further one is refused with `ResourceExhausted`.
 pub const OVERLAYS_KIB_MAX: usize = 256 << 10;
 
+/// How many commits one read looks back over. Past it the read is refused with `ResourceExhausted`, however little they
+/// changed: it would take too long.
+pub const COMMITS_UNDONE_MAX: usize = 500_000;
+
 /// What a key in the overlay costs beyond its bytes.
 const KEY_COST: usize = 160;
 
@@ -56,21 +60,25 @@ impl Default for Room {
 impl Room {
     /// The store as it was at `version`, which is not above the snapshot's. `catalog` belongs to the snapshot.
     /// Fails with `FailedPrecondition` for a version before what the changelog keeps, and with `ResourceExhausted`
-    /// past `OVERLAY_BYTES_MAX` or `OVERLAYS_KIB_MAX`.
+    /// past `OVERLAY_BYTES_MAX`, `OVERLAYS_KIB_MAX` or `COMMITS_UNDONE_MAX`.
     pub async fn snapshot_at(
         &self,
         present: Arc<dyn Snapshot>,
         version: Version,
         catalog: &Catalog,
     ) -> Result<Arc<dyn Snapshot>, Error> {
+        if version == present.version() {
+            return Ok(present);
+        }
         let mut taken = Taken::new(Arc::clone(&self.kib));
-        let changed = changed_since(present.as_ref(), version, &mut taken).await?;
+        let changed =
+            changed_since(present.as_ref(), version, COMMITS_UNDONE_MAX, &mut taken).await?;
         let overlay = undo(changed, catalog, &mut taken)?;
         Ok(Arc::new(PastSnapshot {
             present,
             version,
             overlay,
-            _taken: taken.permit,
+            _taken: taken.finish(),
         }))
     }
 }
@@ -126,9 +134,17 @@ impl Taken {
         Ok(())
     }
 
-    /// Of what was added before. The room is kept until the snapshot is gone.
+    /// Of what was added before. The room is kept until `finish`.
     fn give_back(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// The room that is still taken; the rest is free for others.
+    fn finish(self) -> Option<OwnedSemaphorePermit> {
+        let mut permit = self.permit?;
+        let spare = permit.num_permits().saturating_sub(self.bytes >> 10);
+        drop(permit.split(spare));
+        Some(permit)
     }
 }
 
@@ -142,14 +158,16 @@ fn memory(document: &Option<Arc<Document>>) -> usize {
     document.as_ref().map_or(0, |document| document.memory())
 }
 
-/// Every document that was changed after `version`, up to the snapshot.
+/// Every document that was changed after `version`, up to the snapshot, in `commits_max` commits at most.
 async fn changed_since(
     present: &dyn Snapshot,
     version: Version,
+    commits_max: usize,
     taken: &mut Taken,
 ) -> Result<BTreeMap<DocumentPath, Changed>, Error> {
     let mut changed = BTreeMap::new();
     let mut after = version;
+    let mut commits = 0;
     loop {
         match read_entries(present, after, ENTRIES_AT_ONCE).await? {
             Stored::TooOld => {
@@ -161,6 +179,12 @@ async fn changed_since(
                 entries,
                 complete_to,
             } => {
+                commits += entries.len();
+                if commits > commits_max {
+                    return Err(Error::ResourceExhausted(format!(
+                        "there were more than {commits_max} commits since the read time; read closer to the present"
+                    )));
+                }
                 for published in entries {
                     for change in &published.entry.changes {
                         add_change(&mut changed, change, taken)?;
@@ -170,6 +194,8 @@ async fn changed_since(
                     return Ok(changed);
                 }
                 after = complete_to;
+                // Stores may read on the thread of the caller.
+                tokio::task::yield_now().await;
             }
         }
     }

@@ -5,6 +5,8 @@ use watchfire_storage::memory::MemoryStore;
 use watchfire_storage::{Batch, Operation, Store};
 
 use super::*;
+use crate::changelog::entry::{EncodedChange, encode_entry};
+use crate::keyspace::changelog_key;
 
 type Map = BTreeMap<Bytes, Bytes>;
 
@@ -165,4 +167,42 @@ fn what_is_taken_is_bounded_and_given_back() {
     drop(taken);
     let mut late = Taken::new(Arc::clone(&room.kib));
     late.add(OVERLAY_BYTES_MAX).unwrap();
+
+    // What was only needed on the way is free again.
+    late.give_back(OVERLAY_BYTES_MAX - (5 << 10));
+    let held = late.finish().unwrap();
+    assert_eq!(held.num_permits(), 5);
+    assert_eq!(room.kib.available_permits(), OVERLAYS_KIB_MAX - 5);
+    drop(held);
+    assert_eq!(room.kib.available_permits(), OVERLAYS_KIB_MAX);
+}
+
+#[tokio::test]
+async fn commits_that_are_looked_back_over_are_bounded() {
+    let store = MemoryStore::new();
+    for version in 1..=5 {
+        let stored = encode_entry(&[EncodedChange {
+            path: DocumentPath::parse("c/d").unwrap(),
+            before: None,
+            after: None,
+        }]);
+        let batch = Batch {
+            version: Version(version),
+            operations: vec![Operation::Put {
+                key: changelog_key(Version(version)),
+                value: stored,
+            }],
+        };
+        store.apply(Version(version - 1), batch).await.unwrap();
+    }
+    let snapshot = store.snapshot().await.unwrap();
+    let room = Room::default();
+    for (since, max, passes) in [(0, 5, true), (0, 4, false), (2, 3, true), (2, 2, false)] {
+        let mut taken = Taken::new(Arc::clone(&room.kib));
+        let changed = changed_since(snapshot.as_ref(), Version(since), max, &mut taken).await;
+        match changed {
+            Ok(changed) => assert!(passes && changed.len() == 1),
+            Err(error) => assert!(!passes && matches!(error, Error::ResourceExhausted(_))),
+        }
+    }
 }
