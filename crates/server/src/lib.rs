@@ -4,7 +4,8 @@
 //!
 //! `accept` takes connections, `front` turns the protocol's bytes into the words of the model and
 //! back, `service` carries out each operation once for every front, `databases` finds the open
-//! database by its name, `answers` bounds what callers leave unread, and `status` turns every failure into a code and a sentence, in one place.
+//! database by its name, `answers` bounds what queries take at once, `metrics` counts
+//! what they read, and `status` turns every failure into a code and a sentence, in one place.
 //! `indexes` knows index definitions outside the protocol: files, and the command that deploys them.
 //! `check` looks at data that no server has open.
 //! `assemble` is the only module that constructs things; nothing is global.

@@ -2,13 +2,14 @@
 //!
 //! The answer of a query is produced while it is read: see `answers`. Its first portion is produced before
 //! anything is sent, so that whatever is wrong with a query is said instead of an answer and not after its
-//! beginning.
+//! beginning. The later ones are produced by a task, each when the one before it has been taken; a reader who
+//! takes nothing for too long is told so, and keeps no memory meanwhile.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::stream::{self, BoxStream, StreamExt};
-use tokio::sync::OwnedSemaphorePermit;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use watchfire_engine::{ExecutionStats, IndexUsed, QueryRun, TransactionId, View};
 use watchfire_model::{Aggregation, Document, Nearest, Query, Timestamp, Value};
 use watchfire_wire::explain::{Billing, Costs};
@@ -25,6 +26,9 @@ const PORTION_BYTES: usize = 256 * 1024;
 /// How long a portion may take: it ends with the first batch after this. What is found seldom goes out all
 /// the same.
 const PORTION_TIME: Duration = Duration::from_millis(20);
+
+/// How long a portion may wait for its reader.
+const READ_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Index entries that the real service charges as one read, when they are counted.
 const ENTRIES_COUNTED_PER_READ: u64 = 1_000;
@@ -136,30 +140,18 @@ async fn find(
         counted: (0, 0),
         query,
         explain,
-        run: Some(run),
+        run,
         spent: began.elapsed(),
-        held: None,
+        kept: None,
     };
-    let Portion { parts, skipped } = running.portion(turn).await?;
-    let empty = !parts.iter().any(|part| matches!(part, Part::Document(_)));
-    let rest = stream::try_unfold(running, |mut running| async move {
-        let turn = running.answers.turn().await;
-        let portion = running.portion(turn).await?;
-        Ok((!portion.parts.is_empty()).then_some((portion.parts, running)))
-    });
-    let parts = stream::iter([Ok(parts)])
-        .chain(rest)
-        .flat_map(|portion| {
-            stream::iter(match portion {
-                Ok(parts) => parts.into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error)],
-            })
-        })
-        .boxed();
+    let first = running.portion(turn).await?;
     Ok(Found::Results {
-        skipped,
-        empty,
-        parts,
+        skipped: first.skipped,
+        empty: !first
+            .parts
+            .iter()
+            .any(|part| matches!(part, Part::Document(_))),
+        parts: running.stream(first),
     })
 }
 
@@ -203,14 +195,16 @@ async fn find_nearest(
             reads,
         )));
     }
-    let parts = stream::iter(parts).map(move |part| {
-        let _until_read = &held;
-        Ok(part)
-    });
+    let portion = Portion {
+        parts,
+        skipped: stats.results_skipped,
+        ended: true,
+        held,
+    };
     Ok(Found::Results {
         skipped: stats.results_skipped,
         empty,
-        parts: parts.boxed(),
+        parts: portion.stream(),
     })
 }
 
@@ -222,33 +216,76 @@ struct Running {
     counted: (u64, u64),
     query: Query,
     explain: Explain,
-    /// `None` when everything has been produced.
-    run: Option<QueryRun>,
+    run: QueryRun,
     /// Time that the query has worked.
     spent: Duration,
-    /// Room for what is on its way.
-    held: Option<OwnedSemaphorePermit>,
+    /// Room for what the query keeps.
+    kept: Option<OwnedSemaphorePermit>,
 }
 
 struct Portion {
-    /// Empty at the end.
     parts: Vec<Part>,
     skipped: u64,
+    /// Nothing follows.
+    ended: bool,
+    /// Room for the parts.
+    held: OwnedSemaphorePermit,
+}
+
+impl Portion {
+    fn stream(self) -> BoxStream<'static, Result<Part, Error>> {
+        let held = self.held;
+        stream::iter(self.parts)
+            .map(move |part| {
+                let _until_read = &held;
+                Ok(part)
+            })
+            .boxed()
+    }
 }
 
 impl Running {
+    /// The first portion, then what a task produces.
+    fn stream(self, first: Portion) -> BoxStream<'static, Result<Part, Error>> {
+        if first.ended {
+            return first.stream();
+        }
+        let (portions, taken) = mpsc::channel(1);
+        tokio::spawn(self.produce(portions));
+        let rest = stream::try_unfold((taken, false), |(mut taken, ended)| async move {
+            match taken.recv().await {
+                Some(portion) => {
+                    let portion: Portion = portion?;
+                    let ended = portion.ended;
+                    Ok(Some((portion.stream(), (taken, ended))))
+                }
+                None if ended => Ok(None),
+                None => Err(too_slow()),
+            }
+        });
+        first.stream().chain(rest.try_flatten()).boxed()
+    }
+
+    /// Ends with the query, when nobody reads any more, and when nobody takes a portion for `READ_WAIT_MAX`.
+    async fn produce(mut self, portions: mpsc::Sender<Result<Portion, Error>>) {
+        while let Ok(Ok(place)) = tokio::time::timeout(READ_WAIT_MAX, portions.reserve()).await {
+            let answers = self.answers.clone();
+            let portion = self.portion(answers.turn().await).await;
+            let ended = portion.as_ref().map_or(true, |portion| portion.ended);
+            place.send(portion);
+            if ended {
+                return;
+            }
+        }
+    }
+
     /// The next parts in order, in one turn.
     async fn portion(&mut self, turn: OwnedSemaphorePermit) -> Result<Portion, Error> {
-        // What was on its way has been read.
-        self.held = None;
-        let mut parts = Vec::new();
-        let Some(mut run) = self.run.take() else {
-            return Ok(Portion { parts, skipped: 0 });
-        };
         let began = Instant::now();
+        let mut parts = Vec::new();
         let mut bytes = 0_usize;
         let ended = loop {
-            match run.next().await {
+            match self.run.next().await {
                 Ok(Some(documents)) => {
                     for document in documents {
                         bytes = bytes.saturating_add(document.memory());
@@ -264,7 +301,7 @@ impl Running {
         };
         drop(turn);
         self.spent += began.elapsed();
-        let stats = run.stats();
+        let stats = self.run.stats();
         let (entries, documents) = (stats.index_entries_scanned, stats.documents_scanned);
         self.metrics.query_scanned(
             entries.saturating_sub(self.counted.0),
@@ -273,11 +310,7 @@ impl Running {
         self.counted = (entries, documents);
         let ended = ended?;
         let skipped = stats.results_skipped;
-        if !ended {
-            let kept = run.memory().saturating_add(OPEN_BYTES);
-            bytes = bytes.saturating_add(kept);
-            self.run = Some(run);
-        } else if self.explain == Explain::Analyze {
+        if ended && self.explain == Explain::Analyze {
             let reads = Reads {
                 documents: stats.results_returned.saturating_add(skipped),
                 entries: 0,
@@ -290,9 +323,26 @@ impl Running {
                 reads,
             )));
         }
-        self.held = Some(self.answers.hold(bytes)?);
-        Ok(Portion { parts, skipped })
+        self.kept = None;
+        if !ended {
+            let kept = self.run.memory().saturating_add(OPEN_BYTES);
+            self.kept = Some(self.answers.hold(kept)?);
+        }
+        Ok(Portion {
+            parts,
+            skipped,
+            ended,
+            held: self.answers.hold(bytes)?,
+        })
     }
+}
+
+fn too_slow() -> Error {
+    let text = format!(
+        "nothing of the answer was read for {} seconds",
+        READ_WAIT_MAX.as_secs()
+    );
+    Error::Engine(watchfire_engine::Error::DeadlineExceeded(text))
 }
 
 /// The document as the query's projection shows it.
@@ -400,4 +450,98 @@ fn abandon(database: &Database, begun: Option<TransactionId>, error: Error) -> E
         database.engine.rollback(&id);
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use watchfire_engine::{Settings, Start};
+    use watchfire_model::{
+        Clock, DatabaseName, DocumentPath, Operation, Parent, Precondition, QueryParts, Selector,
+        Write,
+    };
+    use watchfire_storage::Store;
+    use watchfire_storage::memory::MemoryStore;
+
+    use super::*;
+    use crate::answers::HELD_KIB_MAX;
+    use crate::databases::{Databases, OpenStore};
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_micros(1).unwrap()
+        }
+    }
+
+    fn everything(name: &DatabaseName) -> Search {
+        let parts = QueryParts {
+            database: name.clone(),
+            parent: Parent::Root,
+            selector: Selector::Collection("c".to_owned()),
+            filter: None,
+            order: Vec::new(),
+            start: None,
+            end: None,
+            offset: 0,
+            limit: None,
+            projection: None,
+        };
+        Search {
+            query: Query::new(parts).unwrap(),
+            nearest: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_reads_is_given_up_and_frees_its_room() {
+        let open: OpenStore = Box::new(|_| {
+            Box::pin(async {
+                let store: Arc<dyn Store> = MemoryStore::new();
+                Ok(store)
+            })
+        });
+        let databases = Databases::new(open, Arc::new(Still), Settings::default(), None);
+        let name = DatabaseName::new("p", "d").unwrap();
+        let database = databases.get(&name).await.unwrap();
+        let filler = Value::Bytes(vec![0; 100_000]);
+        for n in 0..300 {
+            let write = Write {
+                path: DocumentPath::parse(&format!("c/{n}")).unwrap(),
+                operation: Operation::Set([("filler".to_owned(), filler.clone())].into()),
+                precondition: Precondition::None,
+                transforms: Vec::new(),
+            };
+            let staged = database.engine.stage(vec![write], Start::Now).await;
+            database.engine.commit(staged.unwrap()).await.unwrap();
+        }
+        let run = || {
+            run(
+                &database,
+                everything(&name),
+                Consistency::Latest,
+                Explain::No,
+            )
+        };
+        let parts = |answer: Answer| match answer.found {
+            Found::Results { parts, .. } => parts,
+            Found::Plan(_) => panic!("not asked for"),
+        };
+
+        assert_eq!(parts(run().await.unwrap()).count().await, 300);
+
+        let mut unread = parts(run().await.unwrap());
+        assert!(unread.next().await.unwrap().is_ok());
+        assert!(database.answers.hold(HELD_KIB_MAX << 10).is_err());
+        tokio::time::sleep(READ_WAIT_MAX * 2).await;
+        let rest: Vec<_> = unread.collect().await;
+        assert!(rest.len() < 299);
+        assert!(matches!(
+            rest.last().unwrap(),
+            Err(Error::Engine(watchfire_engine::Error::DeadlineExceeded(_)))
+        ));
+        drop(rest);
+        assert!(database.answers.hold(HELD_KIB_MAX << 10).is_ok());
+        databases.close().await.unwrap();
+    }
 }
