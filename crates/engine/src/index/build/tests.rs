@@ -362,3 +362,55 @@ async fn an_estimate_is_bounded() {
     assert_eq!(about(None, 100).await, 8);
     assert_eq!(about(None, 5).await, 5);
 }
+
+/// A configuration is taken back to one that is itself being taken back, to one that changes meanwhile.
+#[tokio::test]
+async fn what_is_taken_back_follows_what_changed_meanwhile() {
+    let key = |group: Option<&str>, path: Option<&str>| FieldKey {
+        group: group.map(str::to_owned),
+        path: path.map(|path| FieldPath::parse(path).unwrap()),
+    };
+    let b = key(Some("c"), Some("b"));
+    let group = key(Some("c"), None);
+    let everywhere = key(None, None);
+    let mut world = World::new();
+    for path in &PATHS[..4] {
+        let fields = watchfire_model::Fields::from([
+            ("b".to_owned(), Value::Integer(1)),
+            ("a".to_owned(), Value::Integer(2)),
+        ]);
+        let document = Document {
+            path: DocumentPath::parse(path).unwrap(),
+            create_time: time(Version(1)),
+            update_time: time(Version(1)),
+            fields,
+        };
+        world.write(path, Some(document)).await;
+    }
+    let changes = [
+        (b.clone(), Some(Vec::new())),
+        (group.clone(), Some(Vec::new())),
+        (group, None),
+        (everywhere, Some(Vec::new())),
+        (b.clone(), None),
+    ];
+    for (key, indexes) in changes {
+        world.alter(Alteration::Field { key, indexes }).await;
+    }
+    let bounds = Bounds {
+        documents: 1,
+        ..Bounds::PIECE
+    };
+    let mut rounds = 0;
+    while world.work(bounds).await {
+        rounds += 1;
+        world.check().await;
+    }
+    // Four documents for each of the three operations that were not superseded, and once more for the last.
+    assert_eq!(rounds, 4 * 4);
+    assert_eq!(world.catalog.fields().count(), 1);
+    assert_eq!(
+        world.stored_everywhere().await,
+        world.expected(&world.catalog)
+    );
+}
