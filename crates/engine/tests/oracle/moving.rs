@@ -77,9 +77,9 @@ pub fn world(seed: u64) -> usize {
                 answers: Vec::new(),
                 asked: 0,
             };
-            if life == 1 && now.choices.percent(20) {
+            if life == 1 && now.choices.percent(10) {
                 // So many that a build takes several pieces.
-                now.fill(2_500).await;
+                now.fill(1_500).await;
             }
             now.live().await;
             if life < lives && now.choices.percent(40) {
@@ -93,7 +93,7 @@ pub fn world(seed: u64) -> usize {
             asked += now.asked;
             let engine = now.engine;
             if life == lives {
-                world::check_index(&engine, store.as_ref(), &history.newest()).await;
+                world::check_index(seed, &engine, store.as_ref(), &history.newest()).await;
             } else if choices.percent(40) {
                 engine.close().await.unwrap();
             }

@@ -61,7 +61,7 @@ pub fn world(seed: u64) -> usize {
         for _ in 0..cases {
             asker.ask(&mut choices, &history).await;
         }
-        world::check_index(&asker.engine, store.as_ref(), &history.newest()).await;
+        world::check_index(seed, &asker.engine, store.as_ref(), &history.newest()).await;
         cases
     })
 }
