@@ -119,17 +119,17 @@ test('aggregations: too many, none, one alias twice', async () => {
   await assert.rejects(ask([count('a'), count('a')]), e => e.code === 3 && /Aggregation aliases contain duplicate alias/.test(e.message));
 });
 
-test('what is not supported is refused by name', async () => {
+test('what cannot be asked for is refused by name', async () => {
   const reject = (method, request, text) => assert.rejects(raw.call(method, request), e => {
-    assert.equal(e.code, 12, e.message);
+    assert.equal(e.code, 3, e.message);
     assert.match(e.message, text);
     return true;
   });
   const structuredQuery = { from: [{ collectionId: Q }] };
-  await reject('RunQuery', { parent: root, structuredQuery: { ...structuredQuery, findNearest: { vectorField: { fieldPath: 'v' }, queryVector: value([1]), distanceMeasure: 'COSINE', limit: { value: 1 } } } }, /find_nearest/);
-  await reject('RunQuery', { parent: root, structuredQuery, explainOptions: {} }, /explain_options/);
-  await reject('RunQuery', { parent: root, structuredQuery, readTime: { seconds: 1_700_000_000 } }, /read_time/);
-  await reject('PartitionQuery', { parent: root, structuredQuery, partitionCount: 2 }, /PartitionQuery/);
+  const findNearest = { vectorField: { fieldPath: 'v' }, queryVector: value([1]), distanceMeasure: 'COSINE', limit: { value: 1 } };
+  await reject('RunQuery', { parent: root, structuredQuery: { ...structuredQuery, findNearest } }, /query_vector/);
+  await reject('RunAggregationQuery', { parent: root, structuredAggregationQuery: { structuredQuery: { ...structuredQuery, findNearest: { ...findNearest, queryVector: value([1.5]) } }, aggregations: [{ alias: 'n', count: {} }] } }, /find_nearest/);
+  await reject('PartitionQuery', { parent: root, structuredQuery, partitionCount: 2 }, /all_descendants/);
 });
 
 test('names that are no names', async () => {

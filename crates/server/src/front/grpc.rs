@@ -236,47 +236,9 @@ impl Firestore for Grpc {
         &self,
         request: Request<pb::BatchGetDocumentsRequest>,
     ) -> Result<Response<Self::BatchGetDocumentsStream>, Status> {
-        use pb::batch_get_documents_response::Result as Found;
-        let pb::BatchGetDocumentsRequest {
-            database,
-            documents,
-            mask,
-            request_options: _,
-            consistency_selector,
-        } = request.into_inner();
-        let consistency = consistency(consistency_selector)?;
-        let name = database_name(&database)?;
-        let paths: Result<Vec<_>, _> = documents
-            .iter()
-            .map(|document| decode_name(document, &name))
-            .collect();
-        let paths = paths.map_err(Error::from)?;
-        let mask = optional_mask(mask)?;
-        let database = self.databases.get(&name).await?;
-        let batch = read::documents(&database, paths, mask, consistency).await?;
-        let read_time = Some(encode_timestamp(batch.read_time));
-        let begun = batch.begun.map(|id| {
-            Ok(pb::BatchGetDocumentsResponse {
-                transaction: id.0,
-                read_time,
-                result: None,
-            })
-        });
-        let documents = batch.documents.map(move |answer| {
-            let (path, document) = answer?;
-            let result = match document {
-                Some(document) => Found::Found(encode_document(&name, &document)),
-                None => Found::Missing(encode_document_name(&name, &path)),
-            };
-            Ok(pb::BatchGetDocumentsResponse {
-                transaction: Vec::new(),
-                read_time,
-                result: Some(result),
-            })
-        });
-        Ok(Response::new(Box::pin(
-            stream::iter(begun).chain(documents),
-        )))
+        Ok(begun_first(
+            self.answer_batch_get_documents(request.into_inner()).await,
+        ))
     }
 
     async fn begin_transaction(
@@ -336,119 +298,19 @@ impl Firestore for Grpc {
         &self,
         request: Request<pb::RunQueryRequest>,
     ) -> Result<Response<Self::RunQueryStream>, Status> {
-        use pb::run_query_request::QueryType;
-        let pb::RunQueryRequest {
-            parent,
-            explain_options,
-            request_options: _,
-            query_type,
-            consistency_selector,
-        } = request.into_inner();
-        let consistency = consistency(consistency_selector)?;
-        let Some(QueryType::StructuredQuery(structured)) = query_type else {
-            return Err(Error::invalid("structured_query must be set.").into());
-        };
-        let (asked, nearest) = decode_search(&parent, structured).map_err(Error::from)?;
-        let database = self.databases.get(asked.database()).await?;
-        let search = Search {
-            query: asked,
-            nearest,
-        };
-        let explain = explain(explain_options);
-        let answer = query::run(&database, search, consistency, explain).await?;
-        let begun = answer.begun.map(|id| id.0);
-        let read_time = Some(encode_timestamp(answer.read_time));
-        let (skipped, is_empty, parts) = match answer.found {
-            Found::Plan(plan) => {
-                let response = pb::RunQueryResponse {
-                    transaction: begun.unwrap_or_default(),
-                    explain_metrics: Some(encode_explained(&plan)),
-                    ..pb::RunQueryResponse::default()
-                };
-                return Ok(Response::new(Box::pin(stream::iter([Ok(response)]))));
-            }
-            Found::Results {
-                skipped,
-                empty,
-                parts,
-            } => (i32::try_from(skipped).unwrap_or(i32::MAX), empty, parts),
-        };
-        let empty = pb::RunQueryResponse {
-            read_time,
-            ..pb::RunQueryResponse::default()
-        };
-        let mut first = Vec::new();
-        if let Some(transaction) = begun {
-            first.push(Ok(pb::RunQueryResponse {
-                transaction,
-                ..empty.clone()
-            }));
-        }
-        if skipped > 0 || is_empty {
-            first.push(Ok(pb::RunQueryResponse {
-                skipped_results: skipped,
-                ..empty.clone()
-            }));
-        }
-        let parts = parts.map(move |part| {
-            Ok(match part? {
-                Part::Document(document) => pb::RunQueryResponse {
-                    document: Some(encode_document(&database.name, &document)),
-                    ..empty.clone()
-                },
-                Part::Explanation(explanation) => pb::RunQueryResponse {
-                    explain_metrics: Some(encode_explained(&explanation)),
-                    ..empty.clone()
-                },
-            })
-        });
-        Ok(Response::new(Box::pin(stream::iter(first).chain(parts))))
+        Ok(begun_first(
+            self.answer_run_query(request.into_inner()).await,
+        ))
     }
 
     async fn run_aggregation_query(
         &self,
         request: Request<pb::RunAggregationQueryRequest>,
     ) -> Result<Response<Self::RunAggregationQueryStream>, Status> {
-        use pb::run_aggregation_query_request::QueryType;
-        let pb::RunAggregationQueryRequest {
-            parent,
-            explain_options,
-            request_options: _,
-            query_type,
-            consistency_selector,
-        } = request.into_inner();
-        let consistency = consistency(consistency_selector)?;
-        let Some(QueryType::StructuredAggregationQuery(structured)) = query_type else {
-            return Err(Error::invalid("structured_aggregation_query must be set.").into());
-        };
-        let (asked, aggregations) =
-            decode_aggregation_query(&parent, structured).map_err(Error::from)?;
-        let database = self.databases.get(asked.database()).await?;
-        let explain = explain(explain_options);
-        let answer = query::aggregate(&database, asked, aggregations, consistency, explain).await?;
-        let mut transaction = answer.begun.map_or_else(Vec::new, |id| id.0);
-        let read_time = answer
-            .values
-            .is_some()
-            .then(|| encode_timestamp(answer.read_time));
-        let mut responses = Vec::new();
-        if let Some(values) = answer.values {
-            responses.push(Ok(pb::RunAggregationQueryResponse {
-                result: Some(encode_aggregation_result(&values)),
-                transaction: std::mem::take(&mut transaction),
-                read_time,
-                explain_metrics: None,
-            }));
-        }
-        if let Some(explanation) = answer.explanation {
-            responses.push(Ok(pb::RunAggregationQueryResponse {
-                result: None,
-                transaction,
-                read_time,
-                explain_metrics: Some(encode_explained(&explanation)),
-            }));
-        }
-        Ok(Response::new(Box::pin(stream::iter(responses))))
+        Ok(begun_first(
+            self.answer_run_aggregation_query(request.into_inner())
+                .await,
+        ))
     }
 
     async fn partition_query(
@@ -614,6 +476,170 @@ impl Firestore for Grpc {
 }
 
 impl Grpc {
+    async fn answer_run_aggregation_query(
+        &self,
+        request: pb::RunAggregationQueryRequest,
+    ) -> Result<BoxStream<pb::RunAggregationQueryResponse>, Status> {
+        use pb::run_aggregation_query_request::QueryType;
+        let pb::RunAggregationQueryRequest {
+            parent,
+            explain_options,
+            request_options: _,
+            query_type,
+            consistency_selector,
+        } = request;
+        let consistency = consistency(consistency_selector)?;
+        let Some(QueryType::StructuredAggregationQuery(structured)) = query_type else {
+            return Err(Error::invalid("structured_aggregation_query must be set.").into());
+        };
+        let (asked, aggregations) =
+            decode_aggregation_query(&parent, structured).map_err(Error::from)?;
+        let database = self.databases.get(asked.database()).await?;
+        let explain = explain(explain_options);
+        let answer = query::aggregate(&database, asked, aggregations, consistency, explain).await?;
+        let mut transaction = answer.begun.map_or_else(Vec::new, |id| id.0);
+        let read_time = answer
+            .values
+            .is_some()
+            .then(|| encode_timestamp(answer.read_time));
+        let mut responses = Vec::new();
+        if let Some(values) = answer.values {
+            responses.push(Ok(pb::RunAggregationQueryResponse {
+                result: Some(encode_aggregation_result(&values)),
+                transaction: std::mem::take(&mut transaction),
+                read_time,
+                explain_metrics: None,
+            }));
+        }
+        if let Some(explanation) = answer.explanation {
+            responses.push(Ok(pb::RunAggregationQueryResponse {
+                result: None,
+                transaction,
+                read_time,
+                explain_metrics: Some(encode_explained(&explanation)),
+            }));
+        }
+        Ok(stream::iter(responses).boxed())
+    }
+
+    async fn answer_run_query(
+        &self,
+        request: pb::RunQueryRequest,
+    ) -> Result<BoxStream<pb::RunQueryResponse>, Status> {
+        use pb::run_query_request::QueryType;
+        let pb::RunQueryRequest {
+            parent,
+            explain_options,
+            request_options: _,
+            query_type,
+            consistency_selector,
+        } = request;
+        let consistency = consistency(consistency_selector)?;
+        let Some(QueryType::StructuredQuery(structured)) = query_type else {
+            return Err(Error::invalid("structured_query must be set.").into());
+        };
+        let (asked, nearest) = decode_search(&parent, structured).map_err(Error::from)?;
+        let database = self.databases.get(asked.database()).await?;
+        let search = Search {
+            query: asked,
+            nearest,
+        };
+        let explain = explain(explain_options);
+        let answer = query::run(&database, search, consistency, explain).await?;
+        let begun = answer.begun.map(|id| id.0);
+        let read_time = Some(encode_timestamp(answer.read_time));
+        let (skipped, is_empty, parts) = match answer.found {
+            Found::Plan(plan) => {
+                let response = pb::RunQueryResponse {
+                    transaction: begun.unwrap_or_default(),
+                    explain_metrics: Some(encode_explained(&plan)),
+                    ..pb::RunQueryResponse::default()
+                };
+                return Ok(stream::iter([Ok(response)]).boxed());
+            }
+            Found::Results {
+                skipped,
+                empty,
+                parts,
+            } => (i32::try_from(skipped).unwrap_or(i32::MAX), empty, parts),
+        };
+        let empty = pb::RunQueryResponse {
+            read_time,
+            ..pb::RunQueryResponse::default()
+        };
+        let mut first = Vec::new();
+        if let Some(transaction) = begun {
+            first.push(Ok(pb::RunQueryResponse {
+                transaction,
+                ..empty.clone()
+            }));
+        }
+        if skipped > 0 || is_empty {
+            first.push(Ok(pb::RunQueryResponse {
+                skipped_results: skipped,
+                ..empty.clone()
+            }));
+        }
+        let parts = parts.map(move |part| {
+            Ok(match part? {
+                Part::Document(document) => pb::RunQueryResponse {
+                    document: Some(encode_document(&database.name, &document)),
+                    ..empty.clone()
+                },
+                Part::Explanation(explanation) => pb::RunQueryResponse {
+                    explain_metrics: Some(encode_explained(&explanation)),
+                    ..empty.clone()
+                },
+            })
+        });
+        Ok(stream::iter(first).chain(parts).boxed())
+    }
+
+    async fn answer_batch_get_documents(
+        &self,
+        request: pb::BatchGetDocumentsRequest,
+    ) -> Result<BoxStream<pb::BatchGetDocumentsResponse>, Status> {
+        use pb::batch_get_documents_response::Result as Found;
+        let pb::BatchGetDocumentsRequest {
+            database,
+            documents,
+            mask,
+            request_options: _,
+            consistency_selector,
+        } = request;
+        let consistency = consistency(consistency_selector)?;
+        let name = database_name(&database)?;
+        let paths: Result<Vec<_>, _> = documents
+            .iter()
+            .map(|document| decode_name(document, &name))
+            .collect();
+        let paths = paths.map_err(Error::from)?;
+        let mask = optional_mask(mask)?;
+        let database = self.databases.get(&name).await?;
+        let batch = read::documents(&database, paths, mask, consistency).await?;
+        let read_time = Some(encode_timestamp(batch.read_time));
+        let begun = batch.begun.map(|id| {
+            Ok(pb::BatchGetDocumentsResponse {
+                transaction: id.0,
+                read_time,
+                result: None,
+            })
+        });
+        let documents = batch.documents.map(move |answer| {
+            let (path, document) = answer?;
+            let result = match document {
+                Some(document) => Found::Found(encode_document(&name, &document)),
+                None => Found::Missing(encode_document_name(&name, &path)),
+            };
+            Ok(pb::BatchGetDocumentsResponse {
+                transaction: Vec::new(),
+                read_time,
+                result: Some(result),
+            })
+        });
+        Ok(stream::iter(begun).chain(documents).boxed())
+    }
+
     async fn write_document(
         &self,
         name: &DatabaseName,
@@ -626,6 +652,12 @@ impl Grpc {
         let document = commit::write_document(&database, write, mask.as_ref()).await?;
         Ok(Response::new(encode_document(name, &document)))
     }
+}
+
+/// The answer, or the error as one that comes after the headers. The Node SDK takes an error without
+/// headers for a broken connection and asks twice more, seconds apart.
+fn begun_first<T: Send + 'static>(answer: Result<BoxStream<T>, Status>) -> Response<BoxStream<T>> {
+    Response::new(answer.unwrap_or_else(|status| stream::iter([Err(status)]).boxed()))
 }
 
 /// What a transaction without options is, when it is begun on its own.
