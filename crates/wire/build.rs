@@ -5,7 +5,7 @@
 use std::error::Error;
 
 /// Every file that is compiled; imports are found below `proto`.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "google/rpc/status.proto",
     "google/type/latlng.proto",
     "google/firestore/v1/document.proto",
@@ -15,6 +15,7 @@ const FILES: [&str; 9] = [
     "google/longrunning/operations.proto",
     "google/firestore/admin/v1/operation.proto",
     "google/firestore/admin/v1/firestore_admin.proto",
+    "watchfire/v1/admin.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

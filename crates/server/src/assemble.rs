@@ -21,7 +21,7 @@ use crate::databases::{Databases, OpenStore};
 use crate::error::Error;
 use crate::front::grpc_message::GrpcMessageLayer;
 use crate::front::metrics::MetricsLayer;
-use crate::front::{admin, grpc};
+use crate::front::{admin, check, grpc};
 use crate::indexes::file::{self, FileError};
 use crate::indexes::first::FirstIndexes;
 
@@ -153,6 +153,7 @@ impl Server {
             .add_service(grpc::service(databases.clone(), shutdown.clone()))
             .add_service(admin::service(databases.clone()))
             .add_service(admin::operations(databases.clone(), shutdown.clone()))
+            .add_service(check::service(databases.clone(), shutdown.clone()))
             .serve_with_incoming_shutdown(connections, shutdown.clone().cancelled_owned());
         Ok(Self {
             address,

@@ -1,16 +1,20 @@
-//! `watchfire check`: whether the index entries of a folder agree with its documents, and making them agree.
+//! `watchfire check`: whether index entries agree with their documents, and making them agree.
 //!
-//! For a folder that no server has open, or a copy of one: a folder is held by one process at a time. Without
-//! `--repair` no database is written to.
+//! For a folder that no server has open, or a copy of one: a folder is held by one process at a time. A running
+//! server is asked to look at one of its databases itself. Without `--repair` no database is written to.
+
+mod remote;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use watchfire_engine::check::{Report, check, repair};
+use watchfire_engine::check::{Repaired, Report, check, repair};
 use watchfire_storage::embedded::Embedded;
 
 use crate::assemble::SystemClock;
 use crate::config::Check;
+use crate::indexes::remote::RemoteError;
+use crate::service::check::Checked;
 
 /// Why the command failed.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +34,9 @@ pub enum CheckError {
         database: String,
         error: watchfire_engine::Error,
     },
+    /// The server could not be asked, or refused.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// Something is wrong.
     #[error("{damaged} of {databases} databases damaged{}", .advice)]
     Damaged {
@@ -55,13 +62,28 @@ fn hint(error: &watchfire_storage::Error) -> &'static str {
     }
 }
 
-/// Checks every database of the folder, one after the other, and prints what it finds. Fails with `Damaged` when
-/// something is wrong that was not repaired.
+/// Checks every database of the folder, one after the other, or one of a running server, and prints what it finds.
+/// Fails with `Damaged` when something is wrong that was not repaired.
 pub async fn run(settings: Check, out: &mut impl Write) -> Result<(), CheckError> {
     let Check {
         data,
         repair: repairs,
+        server,
+        database,
     } = settings;
+    // The command line takes both or none.
+    if let (Some(server), Some(name)) = (server, database) {
+        let Checked { found, repaired } = remote::check(&server, &name, repairs).await?;
+        let name = name.to_string();
+        print(&name, &found, out)?;
+        let mut left = found;
+        if let Some((repaired, report)) = repaired {
+            print_repaired(&repaired, out)?;
+            print(&name, &report, out)?;
+            left = report;
+        }
+        return judge(usize::from(!left.is_sound()), 1, repairs);
+    }
     if !Embedded::is_folder(&data) {
         return Err(CheckError::NoData(data));
     }
@@ -87,11 +109,7 @@ async fn all(embedded: &Embedded, repairs: bool, out: &mut impl Write) -> Result
         print(&name, &report, out)?;
         if repairs && !report.is_sound() {
             let repaired = repair(store.as_ref(), &SystemClock).await.map_err(failed)?;
-            writeln!(
-                out,
-                "  repaired: {} entries written, {} deleted",
-                repaired.put, repaired.deleted
-            )?;
+            print_repaired(&repaired, out)?;
             report = check(store.snapshot().await?.as_ref())
                 .await
                 .map_err(failed)?;
@@ -99,6 +117,10 @@ async fn all(embedded: &Embedded, repairs: bool, out: &mut impl Write) -> Result
         }
         damaged += usize::from(!report.is_sound());
     }
+    judge(damaged, databases, repairs)
+}
+
+fn judge(damaged: usize, databases: usize, repairs: bool) -> Result<(), CheckError> {
     if damaged == 0 {
         return Ok(());
     }
@@ -111,6 +133,11 @@ async fn all(embedded: &Embedded, repairs: bool, out: &mut impl Write) -> Result
             "; --repair makes index entries agree with the documents"
         },
     })
+}
+
+fn print_repaired(repaired: &Repaired, out: &mut impl Write) -> io::Result<()> {
+    let Repaired { put, deleted } = repaired;
+    writeln!(out, "  repaired: {put} entries written, {deleted} deleted")
 }
 
 fn print(name: &str, report: &Report, out: &mut impl Write) -> io::Result<()> {

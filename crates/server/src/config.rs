@@ -22,6 +22,8 @@ Examples:
       Changes the indexes of a running server to those of the file
   watchfire check --data /var/lib/watchfire
       Looks at all data of a stopped server, and says whether it is sound
+  watchfire check --server 127.0.0.1:8080 --database 'projects/demo/databases/(default)'
+      The same for one database of a running server
 
 Point any official SDK at it by setting FIRESTORE_EMULATOR_HOST=127.0.0.1:8080.
 Projects and databases need no setup: each is created when it is first used.
@@ -48,7 +50,7 @@ pub enum Command {
     /// Show or change the indexes of a running server
     #[command(subcommand)]
     Indexes(Indexes),
-    /// Check that the index entries of a stopped server's data agree with its documents
+    /// Check that index entries agree with their documents: in a stopped server's data, or in a running server
     ///
     /// Ends with exit code 1 when something is wrong, with 0 when all is sound or was repaired.
     Check(Check),
@@ -57,7 +59,7 @@ pub enum Command {
 /// What to check.
 #[derive(Clone, Debug, Args)]
 pub struct Check {
-    /// Folder that holds the data. No server may have it open
+    /// Folder that holds the data. No server may have it open. Not touched with --server
     #[arg(
         long,
         env = "WATCHFIRE_DATA",
@@ -68,6 +70,17 @@ pub struct Check {
     /// Write entries that are missing or wrong, and delete those that no document has
     #[arg(long)]
     pub repair: bool,
+    /// Address and port of a running server that looks at one of its databases itself
+    #[arg(long, value_name = "ADDR", requires = "database")]
+    pub server: Option<String>,
+    /// The database of that server: projects/{project}/databases/{id}
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = DatabaseName::parse,
+        requires = "server"
+    )]
+    pub database: Option<DatabaseName>,
 }
 
 /// What there is to do with the indexes of a running server.
@@ -322,6 +335,25 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_check_of_a_server_names_the_server_and_the_database() {
+        let name = "projects/p/databases/d";
+        let check = |arguments: &[&str]| {
+            let arguments = [&["watchfire", "check"], arguments].concat();
+            Config::try_parse_from(arguments).map(Config::into_command)
+        };
+        match check(&["--server", "a:1", "--database", name]).unwrap() {
+            Command::Check(check) => {
+                assert_eq!(check.server.as_deref(), Some("a:1"));
+                assert_eq!(check.database.unwrap().to_string(), name);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(check(&["--server", "a:1"]).is_err());
+        assert!(check(&["--database", name]).is_err());
+        assert!(check(&["--server", "a:1", "--database", "d"]).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! database by its name, `answers` bounds what queries take at once, `metrics` counts
 //! what they read, and `status` turns every failure into a code and a sentence, in one place.
 //! `indexes` knows index definitions outside the protocol: files, and the command that deploys them.
-//! `check` looks at data that no server has open.
+//! `check` is the command that looks at the data of a stopped server, or has a running one look at its own.
 //! `assemble` is the only module that constructs things; nothing is global.
 //!
 //! # What lives here and what does not

@@ -17,7 +17,7 @@ async fn main() -> ExitCode {
     let done = match Config::parse().into_command() {
         Command::Serve(settings) => serve(settings).await,
         Command::Indexes(command) => indexes(command).await,
-        Command::Check(settings) => check_folder(settings).await,
+        Command::Check(settings) => check_data(settings).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -39,8 +39,8 @@ async fn indexes(command: Indexes) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Looks at the data of a server that does not run.
-async fn check_folder(settings: Check) -> anyhow::Result<()> {
+/// Looks at the data of a server, running or not.
+async fn check_data(settings: Check) -> anyhow::Result<()> {
     Ok(check::run(settings, &mut std::io::stdout()).await?)
 }
 

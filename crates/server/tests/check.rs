@@ -1,4 +1,4 @@
-//! `watchfire check` on folders: sound, damaged, repaired, held, and not there.
+//! `watchfire check` on folders and running servers: sound, damaged, repaired, held, and not there.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
@@ -10,8 +10,9 @@ use watchfire_model::{
     Clock, DatabaseName, DocumentPath, Fields, Operation as WriteOperation, Precondition,
     Timestamp, Value, Write,
 };
+use watchfire_server::assemble::Server;
 use watchfire_server::check::{CheckError, run};
-use watchfire_server::config::Check;
+use watchfire_server::config::{Check, Serve};
 use watchfire_storage::embedded::Embedded;
 use watchfire_storage::{Applied, Batch, Direction, Operation, Range, Version};
 
@@ -108,7 +109,26 @@ async fn damage(folder: &Path) {
 async fn checked(folder: &Path, repair: bool) -> (Result<(), CheckError>, String) {
     let mut out = Vec::new();
     let data = folder.to_owned();
-    let result = run(Check { data, repair }, &mut out).await;
+    let check = Check {
+        data,
+        repair,
+        server: None,
+        database: None,
+    };
+    let result = run(check, &mut out).await;
+    (result, String::from_utf8(out).unwrap())
+}
+
+/// Of the second database of a running server.
+async fn asked(server: &str, repair: bool) -> (Result<(), CheckError>, String) {
+    let mut out = Vec::new();
+    let check = Check {
+        data: PathBuf::from("/nowhere"),
+        repair,
+        server: Some(server.to_owned()),
+        database: Some(DatabaseName::parse(NAMES[1]).unwrap()),
+    };
+    let result = run(check, &mut out).await;
     (result, String::from_utf8(out).unwrap())
 }
 
@@ -167,4 +187,44 @@ async fn a_folder_in_use_and_one_that_is_not_there_are_named() {
         "{error}"
     );
     embedded.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_running_server_says_the_same_of_its_own_data() {
+    let folder = Folder::new("running");
+    fill(folder.path()).await;
+    damage(folder.path()).await;
+    let (_, offline) = checked(folder.path(), false).await;
+    let (_, offline) = offline.split_once(": sound\n").unwrap();
+
+    let server = Server::start(Serve {
+        data: folder.path().to_owned(),
+        memory: false,
+        ..Serve::in_memory("127.0.0.1:0".parse().unwrap())
+    })
+    .await
+    .unwrap();
+    let address = server.address().to_string();
+    for _ in 0..2 {
+        let (result, text) = asked(&address, false).await;
+        let error = result.unwrap_err().to_string();
+        assert!(
+            error.starts_with("1 of 1 databases damaged; --repair"),
+            "{error}"
+        );
+        assert_eq!(text, offline);
+    }
+    let sound = "projects/p/databases/other: 3 documents, 6 index entries: sound\n";
+    let (result, text) = asked(&address, true).await;
+    result.unwrap();
+    let repaired = format!("{offline}  repaired: 1 entries written, 1 deleted\n{sound}");
+    assert_eq!(text, repaired);
+    let (result, text) = asked(&address, true).await;
+    result.unwrap();
+    assert_eq!(text, sound);
+    server.stop().await.unwrap();
+
+    let (result, text) = asked(&address, false).await;
+    assert!(matches!(result, Err(CheckError::Remote(_))));
+    assert_eq!(text, "");
 }

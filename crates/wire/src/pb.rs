@@ -1,5 +1,6 @@
 //! The generated messages and service, in the packages of the protocol; those of
-//! `google.firestore.v1` also directly here, those of its administration in `admin`. Made by `build.rs` from `proto/`; nothing is written by hand.
+//! `google.firestore.v1` also directly here, those of its administration in `admin`, those of our own in
+//! `watchfire`. Made by `build.rs` from `proto/`; nothing is written by hand.
 
 // Generated code follows the generator's habits, not ours.
 #![allow(clippy::all, clippy::unwrap_used, clippy::indexing_slicing)]
@@ -32,6 +33,11 @@ pub mod google {
     pub mod r#type {
         tonic::include_proto!("google.r#type");
     }
+}
+
+/// `watchfire.v1`: what the protocol has no words for.
+pub mod watchfire {
+    tonic::include_proto!("watchfire.v1");
 }
 
 pub use google::firestore::admin::v1 as admin;

@@ -88,21 +88,29 @@ pub struct RemoteDatabase {
     operations: OperationsClient<Channel>,
 }
 
+/// Connects. `server` is an address and port, or such an URL.
+pub async fn connect(server: &str) -> Result<Channel, RemoteError> {
+    let cannot = |error| RemoteError::Connect {
+        server: server.to_owned(),
+        error,
+    };
+    let url = if server.contains("://") {
+        server.to_owned()
+    } else {
+        format!("http://{server}")
+    };
+    let endpoint = Endpoint::from_shared(url).map_err(cannot)?;
+    endpoint
+        .connect_timeout(CONNECT_MAX)
+        .connect()
+        .await
+        .map_err(cannot)
+}
+
 impl RemoteDatabase {
-    /// Connects. `server` is an address and port, or such an URL.
+    /// Connects to the server of a database.
     pub async fn connect(server: &str, name: DatabaseName) -> Result<Self, RemoteError> {
-        let cannot = |error| RemoteError::Connect {
-            server: server.to_owned(),
-            error,
-        };
-        let url = if server.contains("://") {
-            server.to_owned()
-        } else {
-            format!("http://{server}")
-        };
-        let endpoint = Endpoint::from_shared(url).map_err(cannot)?;
-        let channel = endpoint.connect_timeout(CONNECT_MAX);
-        let channel = channel.connect().await.map_err(cannot)?;
+        let channel = connect(server).await?;
         Ok(Self {
             name,
             admin: FirestoreAdminClient::new(channel.clone()),
