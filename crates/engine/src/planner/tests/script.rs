@@ -278,7 +278,7 @@ impl Words {
 
     fn value(&mut self) -> Value {
         let word = self.word();
-        let value = match word.as_str() {
+        match word.as_str() {
             "null" => Value::Null,
             "nan" => Value::Double(f64::NAN),
             "true" => Value::Boolean(true),
@@ -299,8 +299,7 @@ impl Words {
             }),
             number if number.contains('.') => Value::Double(number.parse().unwrap()),
             number => Value::Integer(number.parse().unwrap()),
-        };
-        value
+        }
     }
 
     fn values_until(&mut self, end: &str) -> Vec<Value> {
