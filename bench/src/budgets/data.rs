@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use watchfire_engine::definition::{Definition, IndexField, Mode, Scope};
 use watchfire_engine::index::catalog::OperationState;
-use watchfire_engine::index::definition::{Definition, IndexField, Mode, Scope};
 use watchfire_engine::{Engine, Error, Start};
 use watchfire_model::{
     Clock, DatabaseName, DocumentPath, FieldPath, Fields, Operation, Parent, Precondition, Query,
@@ -170,7 +170,7 @@ fn words(mut bits: u64, len: usize) -> String {
         .collect()
 }
 
-/// Ten fields: numbers, flags, and some text.
+/// Ten fields: numbers, flags, a title, and a text of some four hundred bytes.
 ///
 /// The flags `a`, `b` and `c` are each set in a tenth of the documents, in runs, and all of them in one document of
 /// each block. `x`, `y` and `z` are set in a tenth each too, anywhere.
@@ -185,8 +185,13 @@ pub fn fields(number: usize) -> Fields {
         words(scattered(number, 1), 12),
         words(scattered(number, 2), 12)
     );
-    let body = (0..20)
-        .map(|word| words(scattered(number, 100 + word), 7))
+    // A thousand words, the early ones far more often, as in real texts.
+    let body = (0..60)
+        .map(|word| {
+            let (a, b) = (scattered(number, 100 + word), scattered(number, 500 + word));
+            let word = (a % 1_000).min(b % 1_000) as usize;
+            words(scattered(word, 9), 3 + word % 9)
+        })
         .collect::<Vec<_>>()
         .join(" ");
     Fields::from([

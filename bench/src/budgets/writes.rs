@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use async_trait::async_trait;
 use watchfire_engine::Engine;
-use watchfire_engine::index::definition::Mode;
+use watchfire_engine::definition::Mode;
 use watchfire_engine::keyspace::Keyspace;
 use watchfire_storage::embedded::Embedded;
 use watchfire_storage::{Applied, Batch, Error, Operation, Snapshot, Store, Version};

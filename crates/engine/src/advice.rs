@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use watchfire_model::Query;
 
+use crate::definition::Definition;
 use crate::error::Error;
 use crate::index::catalog::{Catalog, IndexState};
-use crate::index::definition::Definition;
-use crate::index::missing::MissingIndex;
+use crate::missing::MissingIndex;
 use crate::settings::IndexMode;
 
 /// How many shapes are told apart. Queries of any further one are only counted, and in mode `Create` nothing is
@@ -176,8 +176,8 @@ mod tests {
     use watchfire_model::{DatabaseName, FieldPath, Parent, QueryParts, Selector};
 
     use super::*;
+    use crate::definition::{IndexField, IndexId, Mode, Scope};
     use crate::index::catalog::Index;
-    use crate::index::definition::{IndexField, IndexId, Mode, Scope};
 
     fn query() -> Query {
         Query::new(QueryParts {

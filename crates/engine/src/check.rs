@@ -16,9 +16,9 @@ use watchfire_model::order::decode_path;
 use watchfire_model::{Clock, CollectionPath, DocumentPath};
 use watchfire_storage::{Applied, Batch, Direction, Operation, Range, Snapshot, Store};
 
+use crate::definition::{IndexId, Scope};
 use crate::error::Error;
 use crate::index::catalog::{Catalog, IndexState, stored};
-use crate::index::definition::{IndexId, Scope};
 use crate::index::entries::{Entries, entries, group_start, read_group_entry, stored_entries};
 use crate::index::key::{Place, defined_start, read_entry};
 use crate::keyspace::{Catalogue, FORMAT, Keyspace, catalogue_key, document_key};

@@ -18,11 +18,11 @@ use crate::commit::{
     AlterRequest, Command, Committer, HEAD_MOVED_RETRIES_MAX, QUEUE_COMMANDS_MAX, QUEUE_KIB_MAX,
     Request,
 };
+use crate::definition::{Definition, IndexId};
 use crate::error::Error;
 use crate::index::build::{ESTIMATE_MAX, estimate};
 use crate::index::catalog::alter::Alteration;
 use crate::index::catalog::{Catalog, FieldIndex, FieldKey, OperationId, stored};
-use crate::index::definition::{Definition, IndexId};
 use crate::keyspace::{Catalogue, FORMAT, catalogue_key};
 use crate::past::{Room, future_complaint};
 use crate::settings::Settings;

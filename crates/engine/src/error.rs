@@ -2,8 +2,8 @@
 
 use watchfire_model::{DocumentName, Invalid, Timestamp};
 
-use crate::index::definition::IndexId;
-use crate::index::missing::MissingIndex;
+use crate::definition::IndexId;
+use crate::missing::MissingIndex;
 
 /// Errors of the engine.
 #[derive(Debug, thiserror::Error, Clone)]

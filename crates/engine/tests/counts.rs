@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
+use watchfire_engine::definition::{Definition, IndexField, Mode, Scope};
 use watchfire_engine::index::catalog::OperationState;
-use watchfire_engine::index::definition::{Definition, IndexField, Mode, Scope};
 use watchfire_engine::{Engine, ExecutionStats, Start};
 use watchfire_model::{
     Aggregation, AggregationOperator, Clock, DatabaseName, Direction, DocumentPath, FieldMask,

@@ -1,14 +1,12 @@
 //! What is counted while the server runs, and its text for those who collect it.
 //!
-//! Counters begin at zero with the process. Those of one database are read from it when they are asked for.
+//! Counters begin at zero with the process. What one database counts itself is given to `render`.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-
-use crate::databases::Databases;
 
 /// The type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -54,10 +52,13 @@ impl Metrics {
 
 /// What one database wants.
 #[derive(Debug)]
-struct Wanted {
-    database: String,
-    queries: u64,
-    shapes: u64,
+pub struct Wanted {
+    /// Its full name.
+    pub database: String,
+    /// Queries that no index could serve.
+    pub queries: u64,
+    /// Different indexes that they wanted and that are not ready.
+    pub shapes: u64,
 }
 
 /// Read anew for every text.
@@ -96,21 +97,11 @@ impl Collector for PerDatabase {
     }
 }
 
-/// All counts as text, in the OpenMetrics format. A database that cannot be read just now is left out.
-pub async fn render(databases: &Databases) -> String {
-    let mut wanted = Vec::new();
-    for database in databases.opened() {
-        if let Ok(missing) = database.engine.missing_indexes().await {
-            wanted.push(Wanted {
-                database: database.name.to_string(),
-                queries: missing.queries,
-                shapes: missing.shapes.len() as u64,
-            });
-        }
-    }
+/// All counts as text, in the OpenMetrics format.
+pub fn render(metrics: &Metrics, mut wanted: Vec<Wanted>) -> String {
     wanted.sort_by(|a, b| a.database.cmp(&b.database));
     let mut registry = Registry::default();
-    databases.metrics().register(&mut registry);
+    metrics.register(&mut registry);
     registry.register_collector(Box::new(PerDatabase { wanted }));
     let mut text = String::new();
     text::encode(&mut text, &registry).expect("writing to a string does not fail");

@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Committer, HEAD_MOVED_RETRIES_MAX, Outcome};
+use crate::definition::Definition;
 use crate::error::Error;
 use crate::index::build::{self, Bounds, Piece};
 use crate::index::catalog::alter::Alteration;
 use crate::index::catalog::{OperationId, stored};
-use crate::index::definition::Definition;
 
 /// How many times as long as a piece took commits have before the next one: a fifth of the time is the most that
 /// pieces take while there are commits.

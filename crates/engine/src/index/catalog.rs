@@ -22,8 +22,8 @@ use tokio::sync::Mutex;
 use watchfire_model::{FieldPath, Timestamp};
 use watchfire_storage::Snapshot;
 
+use crate::definition::{Definition, IndexId, Mode, Scope};
 use crate::error::Error;
-use crate::index::definition::{Definition, IndexId, Mode, Scope};
 
 pub mod alter;
 pub(crate) mod layout;

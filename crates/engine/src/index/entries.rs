@@ -16,8 +16,8 @@ use watchfire_model::{Document, DocumentPath, Fields, Invalid, Parent, Value};
 
 use super::catalog::layout::{Branch, Layout, Rule};
 use super::catalog::{Catalog, FieldKey, Index, IndexState, Modes};
-use super::definition::Mode;
 use super::key::{self, Kind, Place};
+use crate::definition::Mode;
 use crate::error::Error;
 use crate::keyspace;
 

@@ -29,7 +29,7 @@ use watchfire_model::order::{
 };
 use watchfire_model::{CollectionPath, DocumentPath, FieldPath, Value};
 
-use crate::index::definition::{IndexId, Scope};
+use crate::definition::{IndexId, Scope};
 use crate::keyspace::Keyspace;
 
 const CUT_MARK: u8 = 0xFF;

@@ -12,8 +12,6 @@
 
 pub mod build;
 pub mod catalog;
-pub mod definition;
 pub mod diff;
 pub mod entries;
 pub mod key;
-pub mod missing;

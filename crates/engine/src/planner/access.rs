@@ -13,8 +13,8 @@ use watchfire_model::query::Direction as OrderDirection;
 use watchfire_model::{CollectionPath, FieldPath, Filter, Invalid, Order, Query, Selector, Value};
 use watchfire_storage::{Direction, Range};
 
+use crate::definition::{Definition, IndexField, IndexId, Mode, Scope};
 use crate::index::catalog::{Catalog, Index, IndexState, Modes};
-use crate::index::definition::{Definition, IndexField, IndexId, Mode, Scope};
 use crate::index::entries::group_start;
 use crate::index::key::{Kind, Place, defined_start_in, encode_column, field_start};
 use crate::keyspace::document_range;

@@ -23,11 +23,11 @@ use watchfire_model::{
 };
 use watchfire_storage::{Direction, Range, Snapshot};
 
+use crate::definition::Scope;
 use crate::error::Error;
 use crate::index::catalog::Catalog;
-use crate::index::definition::Scope;
 use crate::index::key::Place;
-use crate::index::missing::MissingIndex;
+use crate::missing::MissingIndex;
 use crate::planner::access::{Choice, Reading, Wanted, Way, place_of};
 use crate::planner::normal::alternatives;
 

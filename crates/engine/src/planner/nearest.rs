@@ -12,11 +12,11 @@ use watchfire_model::{
 };
 
 use super::IndexUsed;
+use crate::definition::{Definition, IndexField, Mode, Scope};
 use crate::error::Error;
 use crate::index::catalog::{Catalog, Index, IndexState};
-use crate::index::definition::{Definition, IndexField, Mode, Scope};
 use crate::index::key::{Place, defined_start_in, encode_column};
-use crate::index::missing::MissingIndex;
+use crate::missing::MissingIndex;
 
 /// How a search is answered.
 #[derive(Clone, Debug)]

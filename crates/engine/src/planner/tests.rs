@@ -14,9 +14,9 @@ use watchfire_model::{Document, Fields, Timestamp, Value};
 use watchfire_storage::memory::MemoryStore;
 use watchfire_storage::{Batch, Operation, Store, Version};
 
+use crate::definition::{Definition, Mode, Scope};
 use crate::index::catalog::Modes;
 use crate::index::catalog::{Catalog, IndexState};
-use crate::index::definition::{Definition, Mode, Scope};
 use crate::index::entries::group_start;
 use crate::index::key::{
     Kind, Place, defined_start_in, document_part, encode_column, entry_key, field_start,

@@ -1,7 +1,7 @@
 //! Indexes of every kind, and configurations of fields.
 
+use watchfire_engine::definition::{Definition, IndexField, Mode, Scope};
 use watchfire_engine::index::catalog::{FieldIndex, FieldKey};
-use watchfire_engine::index::definition::{Definition, IndexField, Mode, Scope};
 use watchfire_model::{Filter, Query, Selector};
 
 use crate::choices::Choices;

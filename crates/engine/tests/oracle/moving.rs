@@ -26,6 +26,9 @@ struct Answer {
     found: Vec<Arc<Document>>,
 }
 
+/// What a commit wrote to, and what became of it.
+type Committed = Result<(Vec<DocumentPath>, Receipt), Error>;
+
 struct Life<'a> {
     seed: u64,
     choices: &'a mut Choices,
@@ -33,7 +36,7 @@ struct Life<'a> {
     engine: Engine,
     index_mode: IndexMode,
     history: &'a mut History,
-    commits: Vec<JoinHandle<Result<(Vec<DocumentPath>, Receipt), Error>>>,
+    commits: Vec<JoinHandle<Committed>>,
     answers: Vec<Answer>,
     asked: usize,
 }
@@ -59,10 +62,7 @@ pub fn world(seed: u64) -> usize {
                 database(),
                 Arc::clone(&store) as Arc<dyn Store>,
                 Arc::clone(&clock) as Arc<dyn watchfire_model::Clock>,
-                Settings {
-                    index_mode,
-                    ..Settings::default()
-                },
+                Settings { index_mode },
             )
             .await
             .unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use watchfire_engine::index::catalog::FieldIndex;
-use watchfire_engine::index::missing::MissingIndex;
+use watchfire_engine::missing::MissingIndex;
 use watchfire_engine::{Engine, Error, IndexMode, Settings, View};
 use watchfire_model::aggregate::Aggregator;
 use watchfire_model::{
@@ -35,10 +35,7 @@ pub fn world(seed: u64) -> usize {
             database(),
             Arc::clone(&store) as Arc<dyn Store>,
             Ticking::new(),
-            Settings {
-                index_mode,
-                ..Settings::default()
-            },
+            Settings { index_mode },
         )
         .await
         .unwrap();
@@ -222,10 +219,7 @@ impl Asker {
         let definition = &missing.definition;
         assert_eq!(missing.building, None, "{}: {definition}", self.seed);
         if let [only] = definition.fields()
-            && !matches!(
-                only.mode,
-                watchfire_engine::index::definition::Mode::Vector { .. }
-            )
+            && !matches!(only.mode, watchfire_engine::definition::Mode::Vector { .. })
         {
             let catalog = self.engine.catalog().await.unwrap();
             let mut indexes: Vec<FieldIndex> = match catalog.field(definition.group(), &only.path) {
@@ -432,7 +426,7 @@ impl Asker {
 }
 
 fn built_in() -> Vec<FieldIndex> {
-    use watchfire_engine::index::definition::{Mode, Scope};
+    use watchfire_engine::definition::{Mode, Scope};
     [Mode::Ascending, Mode::Descending, Mode::Contains]
         .into_iter()
         .map(|mode| FieldIndex {

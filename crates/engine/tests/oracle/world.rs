@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use watchfire_engine::definition::{Definition, IndexId};
 use watchfire_engine::index::catalog::{
     Catalog, FieldConfig, FieldKey, IndexState, OperationState,
 };
-use watchfire_engine::index::definition::{Definition, IndexId};
 use watchfire_engine::keyspace::Keyspace;
 use watchfire_engine::{Engine, Receipt, Settings, Start, Version};
 use watchfire_model::{

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
+use watchfire_engine::definition::{Definition, IndexId};
 use watchfire_engine::index::catalog::{
     Catalog, FieldKey, Index, IndexState, Operation, OperationId, OperationState, OperationTarget,
 };
-use watchfire_engine::index::definition::{Definition, IndexId};
 use watchfire_model::{DatabaseName, Value};
 use watchfire_wire::admin::{
     FieldIndexState, FieldName, FieldResource, FieldUpdate, GroupName, IndexResource,

@@ -11,7 +11,7 @@ use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
-use watchfire_engine::index::definition::Scope;
+use watchfire_engine::definition::Scope;
 use watchfire_engine::{ConcurrencyMode, Receipt, TransactionId, TransactionOptions};
 use watchfire_model::path::parse_parent;
 use watchfire_model::{

@@ -11,7 +11,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::databases::Databases;
-use crate::metrics;
+use crate::metrics::{self, Wanted};
 
 const PATH: &str = "/metrics";
 
@@ -64,7 +64,7 @@ where
         }
         let databases = Arc::clone(&self.databases);
         Box::pin(async move {
-            let text = metrics::render(&databases).await;
+            let text = metrics::render(databases.metrics(), wanted(&databases).await);
             let mut answer = Response::new(Body::new(text));
             answer.headers_mut().insert(
                 header::CONTENT_TYPE,
@@ -73,4 +73,19 @@ where
             Ok(answer)
         })
     }
+}
+
+/// What every open database wants. One that cannot be read just now is left out.
+async fn wanted(databases: &Databases) -> Vec<Wanted> {
+    let mut wanted = Vec::new();
+    for database in databases.opened() {
+        if let Ok(missing) = database.engine.missing_indexes().await {
+            wanted.push(Wanted {
+                database: database.name.to_string(),
+                queries: missing.queries,
+                shapes: missing.shapes.len() as u64,
+            });
+        }
+    }
+    wanted
 }

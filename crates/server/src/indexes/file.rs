@@ -8,8 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use watchfire_engine::definition::{Definition, Mode, Scope};
 use watchfire_engine::index::catalog::{FIELD_CONFIGS_MAX, FieldIndex, FieldKey, INDEXES_MAX};
-use watchfire_engine::index::definition::{Definition, Mode, Scope};
 use watchfire_model::FieldPath;
 use watchfire_wire::admin::{IndexMode, IndexScope, IndexShape, decode_field_key};
 

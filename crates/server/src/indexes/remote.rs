@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use watchfire_engine::definition::Definition;
 use watchfire_engine::index::catalog::{FieldIndex, FieldKey};
-use watchfire_engine::index::definition::Definition;
 use watchfire_model::{DatabaseName, Invalid};
 use watchfire_wire::admin::{
     FieldName, FieldUpdate, GroupName, IndexName, IndexState, OperationProgress,

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 
+use watchfire_engine::definition::{Definition, Mode, Scope};
 use watchfire_engine::index::catalog::{FieldIndex, FieldKey, Modes};
-use watchfire_engine::index::definition::{Definition, Mode, Scope};
 
 /// What a database should have, or has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -170,7 +170,7 @@ impl Display for FieldIndexes<'_> {
 
 #[cfg(test)]
 mod tests {
-    use watchfire_engine::index::definition::IndexField;
+    use watchfire_engine::definition::IndexField;
     use watchfire_model::FieldPath;
 
     use super::*;

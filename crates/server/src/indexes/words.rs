@@ -1,7 +1,7 @@
 //! Between the protocol's words for indexes and the engine's.
 
+use watchfire_engine::definition::{Definition, IndexField, Mode, Scope};
 use watchfire_engine::index::catalog::FieldIndex;
-use watchfire_engine::index::definition::{Definition, IndexField, Mode, Scope};
 use watchfire_model::{FieldPath, Invalid};
 use watchfire_wire::admin::{IndexMode, IndexScope, IndexShape};
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use watchfire_engine::Error as EngineError;
+use watchfire_engine::definition::{Definition, IndexId};
 use watchfire_engine::index::catalog::{
     Catalog, FieldConfig, FieldIndex, FieldKey, Index, Operation, OperationId, OperationState,
 };
-use watchfire_engine::index::definition::{Definition, IndexId};
 use watchfire_model::FieldPath;
 use watchfire_wire::admin::{FieldName, IndexName, OperationName};
 

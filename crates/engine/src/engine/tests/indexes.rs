@@ -7,11 +7,11 @@ use watchfire_storage::range::successor;
 use watchfire_storage::{Batch, Range};
 
 use super::*;
+use crate::definition::{IndexField, Mode, Scope};
 use crate::index::catalog::{IndexState, OperationState};
-use crate::index::definition::{IndexField, Mode, Scope};
 use crate::index::entries::{Entries, entries};
-use crate::index::missing::MissingIndex;
 use crate::keyspace::document_key;
+use crate::missing::MissingIndex;
 use crate::record::{decode_record, encode_record};
 
 fn definition(fields: &[(&str, Mode)]) -> Definition {

@@ -7,7 +7,7 @@ use watchfire_model::{DistanceMeasure, FieldMask, FieldOperator, Filter, Nearest
 
 use super::past::indexes_settle;
 use super::*;
-use crate::index::definition::{IndexField, Mode, Scope};
+use crate::definition::{IndexField, Mode, Scope};
 use crate::settings::IndexMode;
 
 async fn opened(mode: IndexMode) -> (Engine, Arc<HandClock>) {

@@ -7,8 +7,8 @@ use watchfire_model::query::Direction as OrderDirection;
 use watchfire_model::{CollectionPath, FieldOperator, Filter, Order};
 
 use super::*;
+use crate::definition::{IndexField, Mode, Scope};
 use crate::index::catalog::IndexState;
-use crate::index::definition::{IndexField, Mode, Scope};
 
 type Documents = BTreeMap<DocumentPath, Document>;
 

@@ -10,9 +10,9 @@ use watchfire_storage::memory::MemoryStore;
 use watchfire_storage::{Batch, Store, Version};
 
 use super::*;
+use crate::definition::{Definition, IndexField, Mode, Scope};
 use crate::index::catalog::alter::Alteration;
 use crate::index::catalog::{FieldIndex, FieldKey, IndexState, OperationId, stored};
-use crate::index::definition::{Definition, IndexField, Mode, Scope};
 use crate::index::diff;
 use crate::index::entries::Entries;
 use crate::record::encode_record;

@@ -25,8 +25,8 @@ use super::{
     Catalog, ENDED_OPERATIONS_MAX, FIELD_CONFIGS_MAX, FieldConfig, FieldIndex, FieldKey,
     INDEXES_MAX, Index, IndexState, Modes, Operation, OperationId, OperationState, OperationTarget,
 };
+use crate::definition::{Definition, IndexId, Mode, Scope};
 use crate::error::Error;
-use crate::index::definition::{Definition, IndexId, Mode, Scope};
 
 /// What may be asked of a catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 
 use super::{Catalog, FieldConfig, FieldKey, IndexState, Modes};
-use crate::index::definition::IndexId;
+use crate::definition::IndexId;
 
 /// Which automatic entries a field has, and who says so.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use super::{
     Catalog, FieldConfig, FieldIndex, FieldKey, Index, IndexState, Modes, Operation, OperationId,
     OperationState, OperationTarget,
 };
+use crate::definition::{Definition, IndexField, IndexId, Mode, Scope};
 use crate::error::Error;
-use crate::index::definition::{Definition, IndexField, IndexId, Mode, Scope};
 use crate::keyspace::{Catalogue, CatalogueRows, catalogue_key, catalogue_rows};
 
 /// The format of rows that is written.

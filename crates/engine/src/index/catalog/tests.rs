@@ -10,7 +10,7 @@ use super::stored::{
     encode_operation, load,
 };
 use super::*;
-use crate::index::definition::IndexField;
+use crate::definition::IndexField;
 
 fn time(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros).unwrap()

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use watchfire_model::{FieldPath, GeoPoint, Timestamp};
 
 use super::*;
+use crate::definition::{Definition, IndexField, IndexId, Scope};
 use crate::index::catalog::{FieldConfig, IndexState};
-use crate::index::definition::{Definition, IndexField, IndexId, Scope};
 use crate::index::diff;
 
 const FIELDS: [&str; 4] = ["a", "b", "m", "x y"];

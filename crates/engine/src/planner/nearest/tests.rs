@@ -3,7 +3,7 @@
 use watchfire_model::{Cursor, Direction, DistanceMeasure, Order, Parent, QueryParts};
 
 use super::*;
-use crate::index::definition::IndexId;
+use crate::definition::IndexId;
 
 fn path(text: &str) -> FieldPath {
     FieldPath::parse(text).unwrap()

@@ -16,8 +16,8 @@ use watchfire_storage::{Direction, Range, Snapshot, Store};
 
 use super::script::{add_index, database, set_field};
 use super::{document, keys_of, store_of};
+use crate::definition::{IndexField, Mode, Scope};
 use crate::index::catalog::{Catalog, IndexState, Modes};
-use crate::index::definition::{IndexField, Mode, Scope};
 use crate::index::entries::group_start;
 use crate::index::key::{document_part, entry_key, invert, is_cut, next_column, read_entry};
 use crate::keyspace::document_key;

@@ -22,8 +22,8 @@ use watchfire_model::{
 use watchfire_storage::Store;
 
 use super::{document, store_of, words};
+use crate::definition::{Definition, IndexField, IndexId, Mode, Scope};
 use crate::index::catalog::{Catalog, FieldConfig, FieldKey, Index, IndexState, Modes};
-use crate::index::definition::{Definition, IndexField, IndexId, Mode, Scope};
 use crate::planner::{choose, choose_for_fields, choose_names};
 
 pub(super) fn database() -> DatabaseName {

@@ -6,7 +6,7 @@ use watchfire_model::order::{decode_path, encode_path_prefix, encoded_len};
 use watchfire_model::{FieldPath, Query};
 use watchfire_storage::{Direction, Range};
 
-use crate::index::definition::Scope;
+use crate::definition::Scope;
 use crate::index::key::{Place, invert, next_column};
 use crate::planner::{Branch, Column, Held, IndexScan, Plan, SortPart, Source, field_orders};
 

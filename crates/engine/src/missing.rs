@@ -7,7 +7,7 @@ use std::fmt::{self, Display, Formatter, Write};
 
 use watchfire_model::DatabaseName;
 
-use crate::index::definition::{Definition, IndexField, IndexId, Mode, Scope};
+use crate::definition::{Definition, IndexField, IndexId, Mode, Scope};
 
 const SEVERAL_INEQUALITIES: &str = " .\nThe query contains range and inequality filters on multiple fields, please refer to the documentation for index selection best practices: https://cloud.google.com/firestore/docs/query-data/multiple-range-fields.";
 
