@@ -20,7 +20,10 @@ export function adminClient(host, projectId) {
 
 // An index as names and words, whether it came with numbers for its enums or not.
 export function plain(index) {
-  return Index.toObject(Index.fromObject(index), { enums: String });
+  const { fields, ...rest } = Index.toObject(Index.fromObject(index), { enums: String });
+  // Members of a choice that say nothing are left out, as some decoders fill them in.
+  const says = ([, value]) => typeof value !== 'string' || !value.endsWith('_UNSPECIFIED');
+  return { ...rest, fields: (fields ?? []).map(field => Object.fromEntries(Object.entries(field).filter(says))) };
 }
 
 const MODES = { ASCENDING: 'ASC', DESCENDING: 'DESC' };
@@ -97,7 +100,7 @@ export async function run(args, input = '') {
 
 // `watchfire indexes COMMAND`; a `file` is given as an object and becomes one for the time of the call.
 export async function indexes(server, projectId, command, { file, args = [], input } = {}) {
-  const where = ['--host', server.host, '--project', projectId];
+  const where = ['--server', server.host, '--project', projectId];
   if (!file) return run(['indexes', command, ...where, ...args], input);
   const folder = await mkdtemp(path.join(os.tmpdir(), 'watchfire-indexes-'));
   const name = path.join(folder, 'firestore.indexes.json');

@@ -118,7 +118,7 @@ async fn a_plan_comes_alone_and_an_analysis_last() {
     assert_eq!((stats.results_returned, stats.read_operations), (2, 2));
     assert!(stats.execution_duration.is_some());
     let debug = stats.debug_stats.unwrap();
-    assert_eq!(said(&debug, "index_entries_scanned"), "2");
+    assert_eq!(said(&debug, "indexes_entries_scanned"), "2");
     assert_eq!(said(&debug, "documents_scanned"), "2");
 
     let nothing = pb::StructuredQuery {

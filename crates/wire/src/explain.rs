@@ -87,7 +87,7 @@ fn encode_costs(costs: &Costs) -> pb::ExecutionStats {
         ("min_query_cost", number(min_query_cost)),
     ]);
     let debug_stats = fields([
-        ("index_entries_scanned", number(index_entries_scanned)),
+        ("indexes_entries_scanned", number(index_entries_scanned)),
         ("documents_scanned", number(documents_scanned)),
         (
             "billing_details",
@@ -184,7 +184,7 @@ mod tests {
         let duration = stats.execution_duration.unwrap();
         assert_eq!((duration.seconds, duration.nanos), (1, 5));
         let debug = stats.debug_stats.unwrap();
-        assert_eq!(said(&debug, "index_entries_scanned"), "4");
+        assert_eq!(said(&debug, "indexes_entries_scanned"), "4");
         assert_eq!(said(&debug, "documents_scanned"), "3");
         let Some(Kind::StructValue(billing)) = &debug.fields["billing_details"].kind else {
             panic!("{debug:?}");
