@@ -446,17 +446,19 @@ pub fn decode_update_field(request: admin::UpdateFieldRequest) -> Result<FieldUp
             "field.index_config: uses_ancestor_config is only told by the server; leave it out to set indexes.",
         ));
     }
-    let indexes: Result<Vec<_>, Refusal> = indexes
-        .into_iter()
-        .enumerate()
-        .map(|(position, index)| {
-            let place = format!("field.index_config.indexes[{position}]");
-            let (scope, mode, _) = decode_field_index(index, &name, &place)?;
-            Ok((scope, mode))
-        })
-        .collect();
+    let mut asked = Vec::with_capacity(indexes.len());
+    for (position, index) in indexes.into_iter().enumerate() {
+        let place = format!("field.index_config.indexes[{position}]");
+        let (scope, mode, _) = decode_field_index(index, &name, &place)?;
+        if asked.contains(&(scope, mode)) {
+            return Err(Refusal::invalid(format!(
+                "{place}: the same index stands before it already."
+            )));
+        }
+        asked.push((scope, mode));
+    }
     Ok(FieldUpdate {
-        indexes: Some(indexes?),
+        indexes: Some(asked),
         name,
     })
 }
