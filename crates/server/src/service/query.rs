@@ -270,7 +270,12 @@ impl Running {
     async fn produce(mut self, portions: mpsc::Sender<Result<Portion, Error>>) {
         while let Ok(Ok(place)) = tokio::time::timeout(READ_WAIT_MAX, portions.reserve()).await {
             let answers = self.answers.clone();
-            let portion = self.portion(answers.turn().await).await;
+            let portion = async { self.portion(answers.turn().await).await };
+            let portion = tokio::select! {
+                portion = portion => portion,
+                // Nobody waits for it any more: neither a turn nor the store is kept busy with it.
+                () = portions.closed() => return,
+            };
             let ended = portion.as_ref().map_or(true, |portion| portion.ended);
             place.send(portion);
             if ended {

@@ -51,11 +51,17 @@ pub async fn open(database: &Database, consistency: Consistency) -> Result<Readi
         }),
         Consistency::Begin(options) => {
             let id = engine.begin(options).await?;
-            let view = engine.transaction_view(&id).await?;
-            Ok(Reading {
-                view,
-                begun: Some(id),
-            })
+            match engine.transaction_view(&id).await {
+                Ok(view) => Ok(Reading {
+                    view,
+                    begun: Some(id),
+                }),
+                Err(error) => {
+                    // The caller will never hear of it.
+                    engine.rollback(&id);
+                    Err(error.into())
+                }
+            }
         }
     }
 }
