@@ -26,7 +26,7 @@ impl FirstIndexes {
             return;
         }
         if let Err(error) = self.define_missing(engine).await {
-            tracing::error!(%database, %error, "not every index of --indexes could be defined");
+            tracing::error!(%database, %error, "the indexes of --indexes could not be defined");
         }
     }
 
@@ -46,15 +46,22 @@ impl FirstIndexes {
                     tracing::info!(%database, group, index = %definition, "index defined");
                 }
                 Err(Error::IndexExists(_)) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let group = definition.group();
+                    tracing::error!(%database, group, index = %definition, %error, "an index of --indexes could not be defined");
+                }
             }
         }
         for (key, indexes) in &self.set.fields {
             match catalog.fields().find(|(other, _)| *other == key) {
                 None => {
                     let indexes = indexes.iter().copied().collect();
-                    engine.update_field(key.clone(), Some(indexes)).await?;
-                    tracing::info!(%database, field = ?key, "field configured");
+                    match engine.update_field(key.clone(), Some(indexes)).await {
+                        Ok(_) => tracing::info!(%database, field = ?key, "field configured"),
+                        Err(error) => {
+                            tracing::error!(%database, field = ?key, %error, "a field of --indexes could not be configured");
+                        }
+                    }
                 }
                 Some((_, config)) if config.indexes.iter().eq(indexes.iter()) => {}
                 Some(_) => {
