@@ -230,6 +230,17 @@ async fn an_index_from_its_definition_to_its_end() {
         name: started.name.clone(),
     };
     clients.operations.delete_operation(forget).await.unwrap();
+    // The work that removes entries has an id too, but nothing to say.
+    let (parent, id) = started.name.rsplit_once('/').unwrap();
+    let id = u64::from_str_radix(id, 16).unwrap();
+    for other in 1..6 {
+        let name = format!("{parent}/{:x}", id + other);
+        let get = longrunning::GetOperationRequest { name: name.clone() };
+        match clients.operations.get_operation(get).await {
+            Ok(found) => assert_eq!(found.into_inner().name, name),
+            Err(status) => check(status, Code::NotFound, &name),
+        }
+    }
     let get = longrunning::GetOperationRequest {
         name: started.name.clone(),
     };
@@ -406,6 +417,37 @@ async fn a_file_is_deployed_and_printed() {
     assert_eq!(clients.listed().await, listed);
     clients.deploy(&file, true, false).await.unwrap();
     assert_eq!(clients.listed().await, EMPTY);
+    clients.server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_that_the_server_refuses_is_named() {
+    let mut clients = start(|_| {}).await.unwrap();
+    let full = 1_000;
+    for n in 0..full {
+        let name = format!("f{n}");
+        let fields = [
+            (name.as_str(), IndexMode::Ascending),
+            ("b", IndexMode::Ascending),
+        ];
+        clients
+            .create(shape(IndexScope::Collection, &fields))
+            .await
+            .unwrap();
+    }
+    let folder = Folder::new("refused");
+    let file = folder.write(FILE);
+    let refused = clients.deploy(&file, true, false).await.unwrap_err();
+    let text = refused.to_string();
+    assert!(
+        text.starts_with("index cities (a ASC, b CONTAINS, __name__ ASC): the server refused: "),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("; 0 changes were made before it, and stay"),
+        "{text}"
+    );
+    assert_eq!(clients.indexes(0).await.len(), full);
     clients.server.stop().await.unwrap();
 }
 

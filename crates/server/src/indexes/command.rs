@@ -1,6 +1,7 @@
 //! `watchfire indexes`: makes a running server have the indexes of a file, or prints them.
 //!
-//! New indexes are defined before old ones are deleted, so that no query loses its index in between.
+//! New indexes are built before old ones are deleted, so that no query loses its index in between; unless nobody
+//! wants to wait, then they are only defined before.
 //! Nothing is deleted without a yes: from a person at a terminal, or from `--force`.
 
 use std::io::{self, Write};
@@ -12,7 +13,7 @@ use watchfire_wire::admin::OperationProgress;
 use crate::config::{DeployIndexes, Remote};
 use crate::indexes::file::{self, FileError};
 use crate::indexes::remote::{RemoteDatabase, RemoteError};
-use crate::indexes::set::Changes;
+use crate::indexes::set::{Changes, FieldWord};
 
 /// How often a server is asked how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -37,6 +38,13 @@ pub enum CommandError {
     /// The person said no.
     #[error("nothing was done")]
     Declined,
+    /// The server refused one change; those before it were made.
+    #[error("{change}: {error}; {made} changes were made before it, and stay")]
+    Change {
+        change: String,
+        error: RemoteError,
+        made: usize,
+    },
     /// Some work on the server did not end well.
     #[error("{count} of the changes failed on the server")]
     Failed { count: usize },
@@ -135,20 +143,40 @@ pub async fn deploy<O: Write, R: Write>(
         }
     }
     let mut started = Vec::new();
+    let mut made = 0;
+    let failed = |change: String, made| {
+        move |error| CommandError::Change {
+            change,
+            error,
+            made,
+        }
+    };
     for definition in &changes.added {
-        started.push(database.create(definition).await?);
+        let change = format!("index {} {definition}", definition.group());
+        let created = database.create(definition).await;
+        started.push(created.map_err(failed(change, made))?);
+        made += 1;
     }
     for (key, indexes) in changes.fields_added.iter().chain(&changes.fields_changed) {
         let indexes = indexes.iter().copied().collect();
-        started.push(database.update(key, Some(indexes)).await?);
+        let updated = database.update(key, Some(indexes)).await;
+        started.push(updated.map_err(failed(format!("field {}", FieldWord(key)), made))?);
+        made += 1;
+    }
+    if !no_wait {
+        wait(&mut database, std::mem::take(&mut started), console).await?;
     }
     for definition in &changes.removed {
         if let Some(name) = found.names.get(definition) {
-            database.delete(name).await?;
+            let deleted = database.delete(name).await;
+            deleted.map_err(failed(format!("index {name}"), made))?;
+            made += 1;
         }
     }
     for (key, _) in &changes.fields_removed {
-        started.push(database.update(key, None).await?);
+        let updated = database.update(key, None).await;
+        started.push(updated.map_err(failed(format!("field {}", FieldWord(key)), made))?);
+        made += 1;
     }
     if no_wait {
         writeln!(console.out, "Started; indexes are used once they are built")?;

@@ -132,7 +132,8 @@ fn scope_word(scope: Scope) -> &'static str {
     }
 }
 
-struct FieldWord<'a>(&'a FieldKey);
+/// A field as lists and complaints name it.
+pub struct FieldWord<'a>(pub &'a FieldKey);
 
 impl Display for FieldWord<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -8,6 +8,7 @@ use watchfire_engine::Error as EngineError;
 use watchfire_engine::definition::{Definition, IndexId};
 use watchfire_engine::index::catalog::{
     Catalog, FieldConfig, FieldIndex, FieldKey, Index, Operation, OperationId, OperationState,
+    OperationTarget,
 };
 use watchfire_model::FieldPath;
 use watchfire_wire::admin::{FieldName, IndexName, OperationName};
@@ -184,6 +185,7 @@ pub async fn operations(
     let catalog = database.engine.catalog().await?;
     let operations = catalog
         .operations()
+        .filter(|operation| is_shown(operation))
         .filter(|operation| after.is_none_or(|after| operation.id > after));
     let page = Page::take(operations.cloned(), len);
     Ok((page, catalog))
@@ -320,10 +322,18 @@ async fn started(database: &Database, id: OperationId) -> Result<OperationView, 
     find_operation(catalog, id).ok_or_else(|| no_such_operation(&name))
 }
 
+/// Those that only remove entries are nobody's to ask for: there is no answer to them.
+fn is_shown(operation: &Operation) -> bool {
+    match operation.target {
+        OperationTarget::Create { .. } | OperationTarget::Field { .. } => true,
+        OperationTarget::Delete { index: _ } => false,
+    }
+}
+
 fn find_operation(catalog: Arc<Catalog>, id: OperationId) -> Option<OperationView> {
     let operation = catalog
         .operations()
-        .find(|operation| operation.id == id)
+        .find(|operation| operation.id == id && is_shown(operation))
         .cloned()?;
     Some(OperationView { operation, catalog })
 }
