@@ -264,21 +264,24 @@ struct PastSnapshot {
 
 impl PastSnapshot {
     /// What the overlay says of the keys in the range, in the direction.
-    fn overlaid(&self, range: &Range, direction: Direction) -> Vec<(&Bytes, &Option<Bytes>)> {
-        if range.is_empty() {
-            return Vec::new();
-        }
+    fn overlaid(
+        &self,
+        range: &Range,
+        direction: Direction,
+    ) -> impl Iterator<Item = (&Bytes, &Option<Bytes>)> {
         let end = match &range.end {
             Some(end) => Bound::Excluded(end),
             None => Bound::Unbounded,
         };
-        let keys = self
-            .overlay
-            .range::<Bytes, _>((Bound::Included(&range.start), end));
-        match direction {
-            Direction::Forward => keys.collect(),
-            Direction::Backward => keys.rev().collect(),
-        }
+        let keys = (!range.is_empty()).then(|| {
+            self.overlay
+                .range::<Bytes, _>((Bound::Included(&range.start), end))
+        });
+        let mut keys = keys.into_iter().flatten();
+        std::iter::from_fn(move || match direction {
+            Direction::Forward => keys.next(),
+            Direction::Backward => keys.next_back(),
+        })
     }
 }
 
@@ -366,34 +369,34 @@ fn just_after(key: &[u8]) -> Bytes {
     Bytes::from(next)
 }
 
-/// Both in the direction; where both have a key, the overlay decides.
-fn merge(
+/// Both in the direction; where both have a key, the overlay decides. Goes no further than it is asked, as the overlay
+/// may have far more than a page.
+fn merge<'a>(
     below: Vec<(Bytes, Bytes)>,
-    over: Vec<(&Bytes, &Option<Bytes>)>,
+    over: impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
     direction: Direction,
-) -> Vec<(Bytes, Bytes)> {
-    let mut merged = Vec::with_capacity(below.len() + over.len());
-    let mut over = over.into_iter().peekable();
-    let before = |a: &Bytes, b: &Bytes| match direction {
+) -> impl Iterator<Item = (Bytes, Bytes)> {
+    let mut below = below.into_iter().peekable();
+    let mut over = over.peekable();
+    let before = move |a: &Bytes, b: &Bytes| match direction {
         Direction::Forward => a < b,
         Direction::Backward => a > b,
     };
-    let put = |(key, value): (&Bytes, &Option<Bytes>), merged: &mut Vec<_>| {
-        if let Some(value) = value {
-            merged.push((key.clone(), value.clone()));
+    std::iter::from_fn(move || {
+        loop {
+            let Some((key, _)) = over.peek() else {
+                return below.next();
+            };
+            if let Some(earlier) = below.next_if(|(other, _)| before(other, key)) {
+                return Some(earlier);
+            }
+            // What it stands for in the present.
+            below.next_if(|(other, _)| other == *key);
+            if let Some((key, Some(value))) = over.next() {
+                return Some((key.clone(), value.clone()));
+            }
         }
-    };
-    for (key, value) in below {
-        while let Some(earlier) = over.next_if(|(other, _)| before(other, &key)) {
-            put(earlier, &mut merged);
-        }
-        match over.next_if(|(other, _)| **other == key) {
-            Some(instead) => put(instead, &mut merged),
-            None => merged.push((key, value)),
-        }
-    }
-    over.for_each(|later| put(later, &mut merged));
-    merged
+    })
 }
 
 #[cfg(test)]

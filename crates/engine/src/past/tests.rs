@@ -206,3 +206,17 @@ async fn commits_that_are_looked_back_over_are_bounded() {
         }
     }
 }
+
+#[test]
+fn a_page_looks_at_no_more_of_the_overlay_than_it_shows() {
+    let overlay: Vec<(Bytes, Option<Bytes>)> = (0_u32..1_000)
+        .map(|key| (Bytes::from(key.to_be_bytes().to_vec()), Some(Bytes::new())))
+        .collect();
+    for direction in [Direction::Forward, Direction::Backward] {
+        let mut looked_at = 0;
+        let over = overlay.iter().inspect(|_| looked_at += 1);
+        let shown = merge(Vec::new(), over.map(|(key, value)| (key, value)), direction).take(3);
+        assert_eq!(shown.count(), 3);
+        assert!(looked_at <= 4, "{looked_at} keys for three");
+    }
+}

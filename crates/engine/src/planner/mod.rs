@@ -360,6 +360,8 @@ async fn race(snapshot: &dyn Snapshot, mut ways: Vec<Way>) -> Result<Option<Way>
             let keys = count(snapshot, &way.branch.source, limit).await?;
             least = least.min(keys);
             counts.push(keys);
+            // Stores may count on this thread: others come between.
+            tokio::task::yield_now().await;
         }
         if least < bound || bound >= RACE_MAX {
             // Ways come best rank first.
