@@ -128,8 +128,14 @@ impl Life<'_> {
             let writes = (0..100)
                 .map(|number| {
                     let id = piece * 100 + number;
+                    // Behind a document come those below it: a piece may end between them.
+                    let path = match id % 3 {
+                        0 => format!("c/f{id}"),
+                        1 => format!("c/f{}/c/g", id - 1),
+                        _ => format!("c/f{}/e/g", id - 2),
+                    };
                     watchfire_model::Write {
-                        path: DocumentPath::parse(&format!("c/f{id}")).unwrap(),
+                        path: DocumentPath::parse(&path).unwrap(),
                         operation: watchfire_model::Operation::Set(data::fields(
                             self.choices,
                             Taste::Usual,

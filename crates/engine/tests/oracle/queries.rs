@@ -229,11 +229,32 @@ impl<'a> Maker<'a> {
 
     fn filter(&mut self, witnesses: &[&'a Document], everything: bool) -> Filter {
         let witness = self.witness(witnesses);
-        match self.choices.weighted(&[60, 20, 20]) {
+        match self.choices.weighted(&[55, 18, 19, 8]) {
             // One alternative.
             0 => self.clause(witness, witnesses, everything, 4),
             // Several.
             1 => self.alternatives(witness, witnesses, everything),
+            // One document is left out that would match.
+            3 => {
+                let clause = self.clause(witness, witnesses, everything, 1);
+                let field = FieldPath::document_name();
+                let value = witness.map_or_else(
+                    || reference(self.choices),
+                    |document| name(database(), document),
+                );
+                let (operator, value) = if self.choices.percent(50) {
+                    (FieldOperator::NotEqual, value)
+                } else {
+                    let list = self.list(value, &field, witnesses, 3);
+                    (FieldOperator::NotIn, list)
+                };
+                let left_out = Filter::Field {
+                    field,
+                    operator,
+                    value,
+                };
+                Filter::And(vec![clause, left_out])
+            }
             // Something in common, and several.
             _ => {
                 let common = self.clause(witness, witnesses, everything, 2);
@@ -324,7 +345,13 @@ impl<'a> Maker<'a> {
             }
             _ => {}
         }
-        match self.choices.weighted(&[35, 35, 12, 6, 6, 6]) {
+        // Names that are left out cut what would be one range.
+        let weights = if field.is_document_name() {
+            [20, 30, 12, 18, 18, 2]
+        } else {
+            [35, 35, 12, 6, 6, 6]
+        };
+        match self.choices.weighted(&weights) {
             0 => {
                 let value = self.same(value);
                 compare(field, FieldOperator::Equal, value)

@@ -141,6 +141,11 @@ impl Asker {
         match maker.choices.weighted(&[68, 20, 7, 5]) {
             0 => {
                 let query = maker.query();
+                if maker.choices.percent(40) {
+                    let aggregations = maker.aggregations();
+                    self.aggregate(&view, &query, aggregations, &documents)
+                        .await;
+                }
                 let provide = choices.percent(40);
                 self.query(view, &query, &documents, provide).await;
             }
