@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use watchfire_model::order::encode_path_prefix;
+use watchfire_model::order::{encode_collection_prefix, encode_path_prefix};
 use watchfire_model::{CollectionPath, Document, DocumentPath, Parent};
+use watchfire_storage::range::just_after;
 use watchfire_storage::{Direction, Range, Snapshot};
 
 use crate::error::Error;
-use crate::execute::seek::{child_of, document_path, just_after, malformed, subtree_end};
+use crate::execute::seek::{child_of, document_path, malformed, subtree_end};
 use crate::keyspace::document_range;
 use crate::record::decode_record;
 
@@ -37,7 +38,7 @@ pub async fn list_documents(
     show_missing: bool,
 ) -> Result<Listed, Error> {
     let mut prefix = Vec::new();
-    encode_path_prefix(collection.as_str(), &mut prefix);
+    encode_collection_prefix(collection, &mut prefix);
     let mut range = document_range(&prefix);
     if let Some(after) = after {
         range.start = range.start.max(subtree_end(after.as_str()));

@@ -95,11 +95,6 @@ pub fn document_range(prefix: &[u8]) -> Range {
     Range::prefix(&key)
 }
 
-/// The start of every index entry of a single collection.
-pub fn index_prefix() -> Vec<u8> {
-    vec![Keyspace::Index.byte()]
-}
-
 /// The start of every index entry of a collection group.
 pub fn group_prefix() -> Vec<u8> {
     vec![Keyspace::Group.byte()]

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use watchfire_model::{Change, Document, DocumentPath, Invalid};
+use watchfire_storage::range::just_after;
 use watchfire_storage::{Direction, PAGE_BYTES_MAX, Page, Range, Snapshot, Version};
 
 use crate::changelog::reader::{Stored, read_entries};
@@ -359,14 +360,6 @@ impl Snapshot for PastSnapshot {
             }
         }
     }
-}
-
-/// The first key after this one.
-fn just_after(key: &[u8]) -> Bytes {
-    let mut next = Vec::with_capacity(key.len() + 1);
-    next.extend_from_slice(key);
-    next.push(0);
-    Bytes::from(next)
 }
 
 /// Both in the direction; where both have a key, the overlay decides. Goes no further than it is asked, as the overlay

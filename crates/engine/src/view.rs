@@ -157,11 +157,16 @@ impl View {
 
     /// How the query is run, if the database serves it.
     async fn plan(&self, query: &Query) -> Result<Plan, Error> {
+        let plan = self.best_plan(query).await?;
+        self.decide(query, plan)
+    }
+
+    /// How the query is run as well as possible, whatever is missing.
+    async fn best_plan(&self, query: &Query) -> Result<Plan, Error> {
         let snapshot = self.snapshot.as_ref();
         let context = &self.context;
         let catalog = context.catalogs.at(snapshot).await?;
-        let plan = planner::choose(snapshot, &catalog, &context.database, query).await?;
-        self.decide(query, plan)
+        planner::choose(snapshot, &catalog, &context.database, query).await
     }
 
     /// How the aggregations are run, if the database serves them, and for how many orders that is.
@@ -179,15 +184,10 @@ impl View {
             .filter(|field| !field.is_document_name())
             .cloned()
             .collect();
-        let (plan, orders) = if fields.is_empty() {
-            let plan = planner::choose_names(snapshot, &catalog, &context.database, query).await?;
-            (plan, query.order().len())
-        } else {
-            let plan =
-                planner::choose_for_fields(snapshot, &catalog, &context.database, query, &fields)
-                    .await?;
-            (plan, planner::field_orders(query, &fields).len())
-        };
+        let orders = planner::field_orders(query, &fields).len();
+        let plan =
+            planner::choose_for_fields(snapshot, &catalog, &context.database, query, &fields)
+                .await?;
         Ok((self.decide(query, plan)?, orders))
     }
 

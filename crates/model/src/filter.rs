@@ -161,8 +161,8 @@ impl Filter {
     }
 }
 
-/// Null and NaN: what no operand equals.
-fn is_unequal_to_all(value: &Value) -> bool {
+/// Null and NaN: what equals nothing, itself included, in a filter.
+pub fn is_unequal_to_all(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Double(double) => double.is_nan(),

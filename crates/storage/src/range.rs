@@ -51,6 +51,12 @@ pub fn successor(prefix: &[u8]) -> Option<Bytes> {
     None
 }
 
+/// The first key after this one.
+#[must_use]
+pub fn just_after(key: &[u8]) -> Bytes {
+    Bytes::from([key, &[0]].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::page::Page;
-use crate::range::Range;
+use crate::range::{Range, just_after};
 use crate::version::Version;
 
 /// What became of a batch.
@@ -123,7 +123,7 @@ pub async fn count_pages<S: Snapshot + ?Sized>(
         }
         match page.entries.last() {
             Some((last, _)) if page.more => {
-                range.start = Bytes::from([last.as_ref(), &[0]].concat());
+                range.start = just_after(last);
             }
             _ => return Ok(Counted { keys, next: None }),
         }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use watchfire_model::limits::INDEXED_VALUE_BYTES_MAX;
 use watchfire_model::order::{
-    PATH_END, decode_path, encode_path, encode_path_prefix, encoded_segment_len,
+    PATH_END, decode_path, encode_collection_prefix, encode_path, encoded_segment_len,
 };
 use watchfire_model::{CollectionPath, DocumentPath};
 use watchfire_storage::range::successor;
@@ -19,7 +19,7 @@ use super::pace::Reading;
 use super::pages::Pages;
 use super::seek::malformed;
 use crate::error::Error;
-use crate::index::key::{invert, is_cut, next_column, split_entry};
+use crate::index::key::{invert, inverted, is_cut, next_column, split_entry};
 use crate::keyspace::Keyspace;
 use crate::planner::{Branch, Column, ColumnTest, SortPart, Source};
 
@@ -118,6 +118,7 @@ enum Kind {
 impl Reader {
     pub fn new(position: usize, branch: Branch, needs: Needs, reading: &Reading) -> Self {
         let direction = branch.direction;
+        let narrows = !branch.allows_all_names();
         let pages = |ranges, first, max| Pages::new(reading.clone(), direction, ranges, first, max);
         let mut covered = branch.covered;
         let kind = match branch.source {
@@ -172,14 +173,13 @@ impl Reader {
             .sort
             .iter()
             .any(|part| matches!(part, SortPart::Fixed(bytes) if is_cut(bytes)));
-        let everything = branch.names.start.is_empty() && branch.names.end.is_none();
         Self {
             position,
             kind,
             sort: branch.sort,
             fixed_cut,
             tests: branch.tests,
-            names: (!everything).then_some(branch.names),
+            names: narrows.then_some(branch.names),
             children_of: branch.children_of.as_ref().map(collection_prefix),
             covered,
             needs,
@@ -309,8 +309,7 @@ impl Reader {
                 return true;
             };
             if column.inverted {
-                let turned: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
-                lies_in(&test.ranges, &turned)
+                lies_in(&test.ranges, &inverted(bytes))
             } else {
                 lies_in(&test.ranges, bytes)
             }
@@ -470,7 +469,7 @@ fn child_above(key: &[u8], head_len: usize, prefix: &[u8]) -> Option<usize> {
 
 fn collection_prefix(collection: &CollectionPath) -> Vec<u8> {
     let mut prefix = Vec::new();
-    encode_path_prefix(collection.as_str(), &mut prefix);
+    encode_collection_prefix(collection, &mut prefix);
     prefix
 }
 

@@ -8,7 +8,14 @@ use watchfire_model::{Document, Filter, Query};
 use super::branch::Found;
 use super::pace::Reading;
 use crate::error::Error;
+use crate::planner::Plan;
 use crate::record::{decode_record, decode_times};
+
+/// Documents in one batch.
+pub const BATCH_MAX: usize = 256;
+
+/// Documents in the first batch when nobody knows how many are needed.
+pub const BATCH_FIRST: usize = 32;
 
 /// Documents that are asked for at once.
 const CHUNK_MAX: usize = 32;
@@ -92,8 +99,13 @@ pub struct Judge {
 }
 
 impl Judge {
-    pub fn new(query: Arc<Query>, filters: Vec<Option<Filter>>) -> Self {
-        Self { query, filters }
+    /// Takes the filters out of the plan's branches.
+    pub fn new(query: Arc<Query>, plan: &mut Plan) -> Self {
+        let branches = plan.branches.iter_mut();
+        Self {
+            query,
+            filters: branches.map(|branch| branch.filter.take()).collect(),
+        }
     }
 
     /// Whether the document matches, and a branch that brings it here answers for it.

@@ -11,7 +11,8 @@ use watchfire_model::{DistanceMeasure, DocumentPath, Nearest, Query};
 use watchfire_storage::{Direction, Range};
 
 use crate::error::Error;
-use crate::execute::pace::{Reading, Work};
+use crate::execute::pace::Reading;
+use crate::execute::pages::Pages;
 use crate::index::key::read_entry;
 use crate::planner::nearest::VectorScan;
 
@@ -113,27 +114,22 @@ pub async fn scan_vectors(
     nearest: &Nearest,
 ) -> Result<(Vec<(DocumentPath, f64)>, u64), Error> {
     let mut best = Best::new(nearest);
-    let mut work = Work::default();
     let mut entries = 0_u64;
     for start in &scan.starts {
-        let mut range = Range::prefix(start);
-        loop {
-            let page = reading
-                .snapshot
-                .page(&range, Direction::Forward, PAGE_MAX)
-                .await?;
-            entries = entries.saturating_add(page.entries.len() as u64);
-            for (key, vector) in &page.entries {
-                add_entry(scan, start.len(), query, key, vector, &mut best)?;
-            }
-            work.add(page.entries.len(), reading).await?;
-            match page.entries.last() {
-                Some((last, _)) if page.more => {
-                    range.start = Bytes::from([last.as_ref(), &[0]].concat());
-                }
-                _ => break,
+        let ranges = vec![Range::prefix(start)];
+        let mut pages = Pages::new(
+            reading.clone(),
+            Direction::Forward,
+            ranges,
+            PAGE_MAX,
+            PAGE_MAX,
+        );
+        while pages.fill().await? {
+            while let Some((key, vector)) = pages.pop() {
+                add_entry(scan, start.len(), query, &key, &vector, &mut best)?;
             }
         }
+        entries = entries.saturating_add(pages.read);
     }
     let found = best.finish().into_iter();
     let found = found.map(|(path, distance, ())| (path, distance));

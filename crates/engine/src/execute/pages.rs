@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use watchfire_storage::range::just_after;
 use watchfire_storage::{Direction, Range};
 
 use super::pace::{Reading, Work};
-use super::seek::just_after;
 use crate::error::Error;
 
 /// What asking for a page costs beside its entries, in units of work.

@@ -8,11 +8,8 @@ use watchfire_storage::Range;
 
 use super::pace::Reading;
 use super::seek::malformed;
-use super::totals::count_keys;
+use super::totals::{count_keys, pass_keys};
 use crate::error::Error;
-
-/// Keys that are passed over without a pause.
-const STEP_MAX: u64 = 100_000;
 
 /// The first names of all pieces but the first, ascending: at most `count`. `start_len` bytes stand before the path in
 /// each key of the range.
@@ -31,16 +28,8 @@ pub async fn partition(
         // Below 2^64 keys there is room for the product.
         let at = u128::from(total) * u128::from(piece) / u128::from(pieces);
         let at = u64::try_from(at).unwrap_or(u64::MAX);
-        while passed < at {
-            let step = usize::try_from((at - passed).min(STEP_MAX)).unwrap_or(usize::MAX);
-            let counted = reading.snapshot.count(&rest, step).await?;
-            reading.pause().await?;
-            let Some(next) = counted.next else {
-                return Ok(names);
-            };
-            passed += counted.keys as u64;
-            rest.start = next;
-        }
+        // There are more keys behind it: the snapshot is the one that was counted.
+        passed += pass_keys(reading, &mut rest, at - passed).await?;
         let (name, _) = rest
             .start
             .get(start_len..)

@@ -10,7 +10,7 @@ use watchfire_model::{Document, FieldPath, Query};
 
 use super::answer::Answer;
 use super::branch::Found;
-use super::load::{Judge, load};
+use super::load::{BATCH_FIRST, BATCH_MAX, Judge, load};
 use super::pace::Reading;
 use super::union::{Union, Wishes};
 use crate::error::Error;
@@ -18,12 +18,6 @@ use crate::planner::{IndexUsed, Plan};
 
 /// Bytes of memory that the documents of one query may take at once.
 pub const QUERY_BYTES_MAX: usize = 128 * 1024 * 1024;
-
-/// Documents in one batch.
-const BATCH_MAX: usize = 256;
-
-/// Documents in the first batch when nobody knows how many are needed.
-const BATCH_FIRST: usize = 32;
 
 /// What a query cost.
 #[derive(Clone, Debug, Default)]
@@ -77,11 +71,7 @@ impl Run {
     ) -> Self {
         let full = plan.ordered >= query.order().len();
         let expected = expected(&query, full, plan.ordered > 0);
-        let filters = plan
-            .branches
-            .iter_mut()
-            .map(|branch| branch.filter.take())
-            .collect();
+        let judge = Judge::new(Arc::clone(&query), &mut plan);
         let stats = ExecutionStats {
             indexes_used: std::mem::take(&mut plan.indexes_used),
             ..ExecutionStats::default()
@@ -96,7 +86,7 @@ impl Run {
         Self {
             union: Union::new(plan, query.order().len(), wishes, &reading),
             reading,
-            judge: Judge::new(Arc::clone(&query), filters),
+            judge,
             answer: Answer::new(query, bytes_max, delivery == Delivery::Kept),
             found: VecDeque::new(),
             batch: expected.unwrap_or(BATCH_FIRST).clamp(1, BATCH_MAX),

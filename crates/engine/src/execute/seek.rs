@@ -35,11 +35,6 @@ pub fn subtree_end(path: &str) -> Bytes {
         .unwrap_or_else(|| Bytes::from_static(&[u8::MAX]))
 }
 
-/// The first key after this one.
-pub fn just_after(key: &[u8]) -> Bytes {
-    Bytes::from([key, &[0]].concat())
-}
-
 /// The child of the collection at or above `path`, which lies in the collection or below it.
 /// `None` if it does neither.
 pub fn child_of(collection: &CollectionPath, path: &DocumentPath) -> Option<DocumentPath> {

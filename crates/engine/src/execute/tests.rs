@@ -436,7 +436,9 @@ impl World {
             .cloned()
             .collect();
         let (plan, orders) = if fields.is_empty() {
-            let plan = planner::choose_names(&*snapshot, &self.catalog, &database(), query).await;
+            let plan =
+                planner::choose_for_fields(&*snapshot, &self.catalog, &database(), query, &[])
+                    .await;
             (plan, query.order().len())
         } else {
             let plan =

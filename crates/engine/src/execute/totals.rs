@@ -15,24 +15,19 @@ use watchfire_model::{
 use watchfire_storage::Range;
 
 use super::branch::Found;
-use super::load::{Judge, load};
+use super::load::{BATCH_FIRST, BATCH_MAX, Judge, load};
 use super::pace::Reading;
 use super::run::{Delivery, ExecutionStats, QUERY_BYTES_MAX, Run};
 use super::union::{Union, Wishes};
 use crate::error::Error;
+use crate::index::key;
 use crate::planner::{Held, Plan, Source};
 
 /// Keys that are counted in the store without a pause.
 const COUNT_CHUNK: usize = 100_000;
 
-/// Documents in one batch, where entries do not say enough.
-const BATCH_MAX: usize = 256;
-
 /// Documents of a limited result whose values are remembered until it is clear that entries say enough.
 const ORDERED_MAX: usize = 10_000;
-
-/// Documents in the first batch.
-const BATCH_FIRST: usize = 32;
 
 /// Alias and result of each aggregation, and what it cost. Fails as the query does. `orders`: how many the plan was
 /// made for.
@@ -144,8 +139,7 @@ fn countable(plan: &Plan, query: &Query) -> Option<Vec<Range>> {
     let plain = branch.covered
         && branch.tests.is_empty()
         && branch.children_of.is_none()
-        && branch.names.start.is_empty()
-        && branch.names.end.is_none();
+        && branch.allows_all_names();
     match &branch.source {
         _ if !plain => None,
         Source::Group { range, .. } => Some(vec![range.clone()]),
@@ -183,21 +177,31 @@ pub(super) async fn count_keys(
 ) -> Result<u64, Error> {
     let mut count = 0;
     for range in ranges {
-        let mut range = range.clone();
-        while count < wanted {
-            let chunk = usize::try_from(wanted - count)
-                .unwrap_or(usize::MAX)
-                .min(COUNT_CHUNK);
-            let counted = reading.snapshot.count(&range, chunk).await?;
-            count += counted.keys as u64;
-            reading.pause().await?;
-            match counted.next {
-                Some(next) => range.start = next,
-                None => break,
-            }
-        }
+        count += pass_keys(reading, &mut range.clone(), wanted - count).await?;
     }
     Ok(count)
+}
+
+/// Passes over up to `wanted` keys, so that the range begins behind them; how many there were.
+pub(super) async fn pass_keys(
+    reading: &Reading,
+    range: &mut Range,
+    wanted: u64,
+) -> Result<u64, Error> {
+    let mut passed = 0;
+    while passed < wanted {
+        let chunk = usize::try_from(wanted - passed)
+            .unwrap_or(usize::MAX)
+            .min(COUNT_CHUNK);
+        let counted = reading.snapshot.count(range, chunk).await?;
+        passed += counted.keys as u64;
+        reading.pause().await?;
+        match counted.next {
+            Some(next) => range.start = next,
+            None => break,
+        }
+    }
+    Ok(passed)
 }
 
 /// A document of the result.
@@ -215,10 +219,10 @@ enum At {
         inverted: bool,
         position: u8,
     },
-    /// Nowhere, since a scan fixes it.
+    /// Nowhere, since a scan fixes it. `number`: as an entry would hold it.
     Fixed {
         scan: usize,
-        value: Value,
+        number: Option<Value>,
         position: u8,
     },
 }
@@ -235,8 +239,7 @@ impl At {
                 let bytes = found.columns.get(*column).map(AsRef::as_ref);
                 let bytes: &[u8] = bytes.unwrap_or_default();
                 let number = if *inverted {
-                    let turned: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
-                    decode_number(&turned)
+                    decode_number(&key::inverted(bytes))
                 } else {
                     decode_number(bytes)
                 };
@@ -244,19 +247,9 @@ impl At {
             }
             At::Fixed {
                 scan,
-                value,
+                number,
                 position,
-            } => {
-                let number = match value {
-                    Value::Integer(_) | Value::Double(_) => {
-                        let mut bytes = Vec::new();
-                        encode_value(value, &mut bytes);
-                        decode_number(&bytes)
-                    }
-                    _ => None,
-                };
-                (number, *scan, position)
-            }
+            } => (number.clone(), *scan, position),
         };
         let is_double = found
             .payloads
@@ -269,6 +262,18 @@ impl At {
             // Whatever it is, it is there and no number.
             None => Value::Null,
         }
+    }
+}
+
+/// A number as an entry's bytes tell it; `None` for other values.
+fn entry_number(value: &Value) -> Option<Value> {
+    match value {
+        Value::Integer(_) | Value::Double(_) => {
+            let mut bytes = Vec::new();
+            encode_value(value, &mut bytes);
+            decode_number(&bytes)
+        }
+        _ => None,
     }
 }
 
@@ -293,11 +298,7 @@ impl Adding {
         expected: Option<usize>,
         any_order: bool,
     ) -> Self {
-        let filters = plan
-            .branches
-            .iter_mut()
-            .map(|branch| branch.filter.take())
-            .collect();
+        let judge = Judge::new(Arc::clone(query), &mut plan);
         let places = plan
             .branches
             .iter()
@@ -313,7 +314,7 @@ impl Adding {
                     }
                     (Held::Fixed { scan, fixed }, _) => Some(At::Fixed {
                         scan,
-                        value: fixed.value.clone(),
+                        number: entry_number(&fixed.value),
                         position: fixed.position,
                     }),
                     (Held::Column(_), _) => None,
@@ -329,7 +330,7 @@ impl Adding {
         Self {
             union: Union::new(plan, orders, wishes, reading),
             reading: reading.clone(),
-            judge: Judge::new(Arc::clone(query), filters),
+            judge,
             fields,
             places,
             loaded: 0,

@@ -9,6 +9,7 @@
 use bytes::Bytes;
 use watchfire_model::order::decode_path;
 use watchfire_model::{Document, DocumentPath};
+use watchfire_storage::range::just_after;
 use watchfire_storage::{Direction, Operation as Change, Range, Snapshot};
 
 use super::catalog::{Catalog, Operation, OperationTarget};
@@ -44,8 +45,8 @@ const LOAD_DOCUMENTS: usize = 16;
 /// Documents that are counted for an estimate; past it the estimate is this.
 pub const ESTIMATE_MAX: u64 = 1_000_000;
 
-/// Documents that are counted before other tasks get their turn.
-const ESTIMATE_STEP: usize = 10_000;
+/// Keys that are counted before other tasks get their turn.
+const COUNT_STEP: usize = 10_000;
 
 /// One piece of work.
 #[derive(Debug, Default)]
@@ -135,13 +136,18 @@ pub async fn estimate(
     group: Option<&str>,
     max: u64,
 ) -> Result<u64, Error> {
-    let mut range = match group {
+    let range = match group {
         Some(group) => Range::prefix(&group_start(group)),
         None => document_range(&[]),
     };
+    count(snapshot, range, max).await
+}
+
+/// How many keys the range has, no more than `max`. Lets other tasks run in between.
+pub async fn count(snapshot: &dyn Snapshot, mut range: Range, max: u64) -> Result<u64, Error> {
     let mut counted = 0_u64;
     while counted < max {
-        let step = snapshot.count(&range, ESTIMATE_STEP).await?;
+        let step = snapshot.count(&range, COUNT_STEP).await?;
         counted += step.keys as u64;
         match step.next {
             Some(next) => range.start = next,
@@ -158,7 +164,7 @@ fn put((key, value): (Bytes, Bytes)) -> Change {
 
 fn behind(mut range: Range, position: &[u8]) -> Range {
     if !position.is_empty() {
-        range.start = Bytes::from([position, &[0]].concat());
+        range.start = just_after(position);
     }
     range
 }

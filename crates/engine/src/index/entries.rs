@@ -8,6 +8,7 @@
 //! nothing.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use bytes::Bytes;
 use watchfire_model::limits::{INDEX_ENTRIES_BYTES_MAX, INDEX_ENTRIES_MAX, INDEX_ENTRY_BYTES_MAX};
@@ -335,10 +336,10 @@ impl<'a> Collector<'a> {
     /// Of elements with the same key the first one decides what it holds.
     fn insert(&mut self, key: Bytes, payload: Bytes, weight: usize) -> Result<(), Invalid> {
         let key_len = key.len();
-        if self.entries.contains_key(&key) {
+        let Entry::Vacant(vacant) = self.entries.entry(key) else {
             return Ok(());
-        }
-        self.entries.insert(key, payload);
+        };
+        vacant.insert(payload);
         self.count += weight;
         self.bytes += key_len * weight;
         if self.limited {

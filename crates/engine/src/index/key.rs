@@ -25,7 +25,7 @@
 use bytes::Bytes;
 use watchfire_model::limits::INDEXED_VALUE_BYTES_MAX;
 use watchfire_model::order::{
-    decode_path, encode_path, encode_path_prefix, encode_value, encoded_len,
+    decode_path, encode_collection_prefix, encode_path, encode_value, encoded_len,
 };
 use watchfire_model::{CollectionPath, DocumentPath, FieldPath, Value};
 
@@ -93,7 +93,7 @@ impl Place {
     pub fn base(&self) -> Vec<u8> {
         let mut base = Vec::new();
         match self {
-            Place::Collection(collection) => encode_path_prefix(collection.as_str(), &mut base),
+            Place::Collection(collection) => encode_collection_prefix(collection, &mut base),
             Place::Group(_) => {}
         }
         base
@@ -171,6 +171,11 @@ pub fn invert<'a>(bytes: impl IntoIterator<Item = &'a mut u8>) {
     bytes.into_iter().for_each(|byte| *byte = !*byte);
 }
 
+/// The bytes with their order turned round.
+pub fn inverted(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().map(|byte| !byte).collect()
+}
+
 /// The document's path within the place, as it stands behind the columns, without its length.
 pub fn document_part(place: &Place, document: &DocumentPath, inverted: bool) -> Vec<u8> {
     let mut whole = Vec::new();
@@ -231,8 +236,7 @@ pub fn split_entry(start_len: usize, key: &[u8]) -> Option<(&[u8], &[u8])> {
 pub fn next_column(bytes: &[u8], inverted: bool) -> Option<(&[u8], &[u8])> {
     let kept = bytes.get(..bytes.len().min(INDEXED_VALUE_BYTES_MAX))?;
     let len = if inverted {
-        let turned: Vec<u8> = kept.iter().map(|byte| !byte).collect();
-        encoded_len(&turned)
+        encoded_len(&self::inverted(kept))
     } else {
         encoded_len(kept)
     };

@@ -8,7 +8,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use watchfire_model::order::encode_path_prefix;
 use watchfire_model::query::Direction as OrderDirection;
 use watchfire_model::{CollectionPath, FieldPath, Filter, Invalid, Order, Query, Selector, Value};
 use watchfire_storage::{Direction, Range};
@@ -386,7 +385,7 @@ impl<'a> Wanted<'a> {
         let (columns, names_inverted) = joined
             .first()
             .map(|first| (first.columns.clone(), first.names_inverted))?;
-        let base = base_of(place);
+        let base = place.base();
         let first = match columns.first() {
             None => below_base(&base, &conjunction.names),
             Some(column) => {
@@ -783,16 +782,6 @@ fn join<'a>(
         joined.push(group.remove(0));
     }
     (joined, open.is_empty())
-}
-
-/// What entries leave out of a document's path.
-fn base_of(place: &Place) -> Vec<u8> {
-    let mut base = Vec::new();
-    match place {
-        Place::Collection(collection) => encode_path_prefix(collection.as_str(), &mut base),
-        Place::Group(_) => {}
-    }
-    base
 }
 
 /// Where a query's indexes are.

@@ -128,6 +128,11 @@ pub enum Held<'a> {
 }
 
 impl Branch {
+    /// Whether `names` leaves out nothing.
+    pub fn allows_all_names(&self) -> bool {
+        self.names.start.is_empty() && self.names.end.is_none()
+    }
+
     /// Where the value of a field can be had without the document; `None` if nowhere. Values that were cut are not
     /// told from others.
     pub fn held(&self, field: &FieldPath) -> Option<Held<'_>> {
@@ -184,30 +189,12 @@ pub async fn choose(
     database: &DatabaseName,
     query: &Query,
 ) -> Result<Plan, Error> {
-    let asked = Asked {
-        reading: Reading::Documents,
-        orders: query.order().to_vec(),
-        loose: 0,
-    };
+    let asked = Asked::of(query, Reading::Documents, query.order().to_vec());
     plan(snapshot, catalog, database, query, asked).await
 }
 
-/// As `choose`, for those who only want to know which documents match, or how many.
-pub async fn choose_names(
-    snapshot: &dyn Snapshot,
-    catalog: &Catalog,
-    database: &DatabaseName,
-    query: &Query,
-) -> Result<Plan, Error> {
-    let asked = Asked {
-        reading: Reading::Names,
-        orders: query.order().to_vec(),
-        loose: 0,
-    };
-    plan(snapshot, catalog, database, query, asked).await
-}
-
-/// As `choose_names`, for those who want the values of some fields: a plan in which `Branch::held` knows every one of
+/// As `choose`, for those who only want to know which documents match, or how many, and the values of some of their
+/// fields, which may be none: a plan in which `Branch::held` knows every one of
 /// them in every branch, or else `Plan::missing` says which index would make it so.
 ///
 /// The branches come in the order of `field_orders`, which `Plan::ordered` and `Branch::sort` count; of a plan with
@@ -220,12 +207,7 @@ pub async fn choose_for_fields(
     query: &Query,
     fields: &[FieldPath],
 ) -> Result<Plan, Error> {
-    let orders = field_orders(query, fields);
-    let asked = Asked {
-        reading: Reading::Names,
-        loose: orders.len() - query.order().len().min(orders.len()),
-        orders,
-    };
+    let asked = Asked::of(query, Reading::Names, field_orders(query, fields));
     plan(snapshot, catalog, database, query, asked).await
 }
 
@@ -263,6 +245,17 @@ struct Asked {
     orders: Vec<Order>,
     /// How many orders before the name are only wanted for their values.
     loose: usize,
+}
+
+impl Asked {
+    /// `orders`: the query's, or with more before the name.
+    fn of(query: &Query, reading: Reading, orders: Vec<Order>) -> Self {
+        Self {
+            reading,
+            loose: orders.len().saturating_sub(query.order().len()),
+            orders,
+        }
+    }
 }
 
 async fn plan(

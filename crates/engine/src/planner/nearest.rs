@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use watchfire_model::filter::is_unequal_to_all;
 use watchfire_model::{
     DatabaseName, FieldOperator, FieldPath, Filter, Nearest, Query, Selector, UnaryOperator, Value,
 };
@@ -182,12 +183,8 @@ impl<'q> Asked<'q> {
 
     /// Null and NaN are equal to nothing.
     fn add_equal(&mut self, field: &'q FieldPath, values: &[Value]) {
-        let equals = |value: &&Value| match value {
-            Value::Null => false,
-            Value::Double(double) => !double.is_nan(),
-            _ => true,
-        };
-        self.add_values(field, values.iter().filter(equals).cloned().collect());
+        let equal = values.iter().filter(|value| !is_unequal_to_all(value));
+        self.add_values(field, equal.cloned().collect());
     }
 
     fn add_values(&mut self, field: &'q FieldPath, values: Vec<Value>) {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use watchfire_model::filter::is_unequal_to_all;
 use watchfire_model::order::{encode_path, encode_path_prefix};
 use watchfire_model::{
     DocumentPath, FieldOperator, FieldPath, Filter, Parent, Query, Selector, UnaryOperator, Value,
@@ -121,15 +122,6 @@ fn identity(leaves: &[Filter]) -> BTreeSet<Vec<u8>> {
         .collect()
 }
 
-/// What can never be equal to anything.
-fn equals_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Double(double) => double.is_nan(),
-        _ => false,
-    }
-}
-
 /// Names where the query looks, but for the selector's collection id in a group.
 fn place_of(query: &Query) -> Range {
     let below = |path: &str| {
@@ -235,14 +227,14 @@ impl Conjunction {
         let bound = |range: Range| vec![intersect(&of_type(value), &range)];
         let bounds = match operator {
             FieldOperator::Equal => {
-                return if equals_nothing(value) {
+                return if is_unequal_to_all(value) {
                     None
                 } else {
                     self.fix(field, value)
                 };
             }
             FieldOperator::ArrayContains => {
-                if equals_nothing(value) {
+                if is_unequal_to_all(value) {
                     return None;
                 }
                 let old = self
@@ -285,7 +277,7 @@ impl Conjunction {
             }
             FieldOperator::GreaterThanOrEqual => bound(from(&column(value, false).0, true)),
         };
-        if equals_nothing(value) {
+        if is_unequal_to_all(value) {
             return None;
         }
         self.narrow(field, &bounds);

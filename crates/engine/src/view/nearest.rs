@@ -8,8 +8,8 @@ use super::{View, read_documents};
 use crate::error::Error;
 use crate::execute::nearest::{Best, scan_vectors};
 use crate::execute::{Delivery, ExecutionStats, QUERY_BYTES_MAX, Run};
+use crate::planner::IndexUsed;
 use crate::planner::nearest::{NearestPlan, VectorScan, choose};
-use crate::planner::{self, IndexUsed, Plan};
 
 /// Documents that are loaded at once, so that `QUERY_BYTES_MAX` is not passed by much.
 const LOAD_DOCUMENTS: usize = 16;
@@ -38,7 +38,7 @@ impl View {
     ) -> Result<Vec<IndexUsed>, Error> {
         match self.plan_nearest(query, nearest).await? {
             NearestPlan::Vectors(scan) => Ok(vec![scan.index_used]),
-            NearestPlan::Result { missing: _ } => Ok(self.plan_result(query).await?.indexes_used),
+            NearestPlan::Result { missing: _ } => Ok(self.best_plan(query).await?.indexes_used),
         }
     }
 
@@ -54,14 +54,6 @@ impl View {
             NearestPlan::Result { missing: None } | NearestPlan::Vectors(_) => {}
         }
         Ok(plan)
-    }
-
-    /// How the query's own result is found. The search has its own index; that the query would need one is not said.
-    async fn plan_result(&self, query: &Query) -> Result<Plan, Error> {
-        let snapshot = self.snapshot.as_ref();
-        let context = &self.context;
-        let catalog = context.catalogs.at(snapshot).await?;
-        planner::choose(snapshot, &catalog, &context.database, query).await
     }
 
     async fn nearest_of_vectors(
@@ -107,7 +99,8 @@ impl View {
         nearest: &Nearest,
     ) -> Result<(Vec<(Arc<Document>, f64)>, ExecutionStats), Error> {
         let reading = self.reading();
-        let plan = self.plan_result(query).await?;
+        // The search has its own index; that the query would need one is not said.
+        let plan = self.best_plan(query).await?;
         let query = Arc::new(query.clone());
         let mut run = Run::new(reading, query, plan, Delivery::Whole, QUERY_BYTES_MAX);
         let mut best: Best<'_, Arc<Document>> = Best::new(nearest);

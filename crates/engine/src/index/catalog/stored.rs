@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use watchfire_model::{FieldPath, Timestamp};
+use watchfire_storage::range::just_after;
 use watchfire_storage::{Direction, Operation as Change, Range, Snapshot};
 
 use super::{
@@ -132,7 +133,7 @@ async fn rows(snapshot: &dyn Snapshot, rows: CatalogueRows) -> Result<Vec<(Bytes
     loop {
         let page = snapshot.page(&range, Direction::Forward, PAGE_ROWS).await?;
         if let Some((last, _)) = page.entries.last() {
-            range.start = Bytes::from([last.as_ref(), &[0]].concat());
+            range.start = just_after(last);
         }
         let ids = page.entries.into_iter().map(|(key, value)| {
             let id = key.slice(prefix.len().min(key.len())..);

@@ -22,8 +22,7 @@ use crate::index::entries::group_start;
 use crate::index::key::{document_part, entry_key, invert, is_cut, next_column, read_entry};
 use crate::keyspace::document_key;
 use crate::planner::{
-    Branch, Held, IndexScan, Plan, SortPart, Source, choose, choose_for_fields, choose_names,
-    field_orders,
+    Branch, Held, IndexScan, Plan, SortPart, Source, choose, choose_for_fields, field_orders,
 };
 
 /// Numbers from a seed, one after the other.
@@ -613,7 +612,7 @@ async fn check_one(seed: u64) -> bool {
         );
     }
     check(&plan, &query, query.order(), &[], &documents, &catalog);
-    let plan = choose_names(snapshot, &catalog, &database(), &query)
+    let plan = choose_for_fields(snapshot, &catalog, &database(), &query, &[])
         .await
         .unwrap();
     check(&plan, &query, query.order(), &[], &documents, &catalog);

@@ -24,7 +24,7 @@ use watchfire_storage::Store;
 use super::{document, store_of, words};
 use crate::definition::{Definition, IndexField, IndexId, Mode, Scope};
 use crate::index::catalog::{Catalog, FieldConfig, FieldKey, Index, IndexState, Modes};
-use crate::planner::{choose, choose_for_fields, choose_names};
+use crate::planner::{choose, choose_for_fields};
 
 pub(super) fn database() -> DatabaseName {
     DatabaseName::new("demo", "(default)").unwrap()
@@ -216,7 +216,7 @@ impl World {
         let plan = if !fields.is_empty() {
             choose_for_fields(snapshot, &catalog, &database(), &query, &fields).await
         } else if names {
-            choose_names(snapshot, &catalog, &database(), &query).await
+            choose_for_fields(snapshot, &catalog, &database(), &query, &[]).await
         } else {
             choose(snapshot, &catalog, &database(), &query).await
         };
