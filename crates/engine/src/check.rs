@@ -4,26 +4,26 @@
 //! hold, and no entry may be there that no document has. What an index has so far that is still being built, or that
 //! is being removed, is not wrong.
 //!
-//! All work is done in pieces of bounded size. Checking reads one snapshot and writes nothing. Repairing writes
-//! through the store, each piece on the state from which it was worked out: when somebody else commits meanwhile, the
-//! piece is worked out again.
+//! All work is done in pieces of bounded size. Nothing is written here: the committer stores what a piece of a repair
+//! finds.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
 use bytes::Bytes;
 use watchfire_model::order::decode_path;
-use watchfire_model::{Clock, CollectionPath, DocumentPath};
-use watchfire_storage::{Applied, Batch, Direction, Operation, Range, Snapshot, Store};
+use watchfire_model::{CollectionPath, DocumentPath};
+use watchfire_storage::range::just_after;
+use watchfire_storage::{Direction, Operation, Range, Snapshot};
 
 use crate::definition::{IndexId, Scope};
 use crate::error::Error;
+use crate::index::build::count;
 use crate::index::catalog::{Catalog, IndexState, stored};
 use crate::index::entries::{Entries, entries, group_start, read_group_entry, stored_entries};
 use crate::index::key::{Place, defined_start, read_entry};
 use crate::keyspace::{Catalogue, FORMAT, Keyspace, catalogue_key, document_key};
 use crate::record::decode_record;
-use crate::version::next;
 
 /// How many faults a report describes; all are counted.
 pub const EXAMPLES_MAX: usize = 20;
@@ -39,12 +39,6 @@ const PIECE_BYTES: usize = 4 << 20;
 
 /// Documents that are read at once for the entries of a piece.
 const LOAD_DOCUMENTS: usize = 16;
-
-/// Keys that are counted before other tasks get their turn.
-const COUNT_STEP: usize = 100_000;
-
-/// How often one piece of a repair is worked out again because somebody else committed.
-const HEAD_MOVED_RETRIES_MAX: usize = 16;
 
 /// The parts of the key space that hold entries.
 const PARTS: [Keyspace; 4] = [
@@ -148,6 +142,27 @@ pub struct Repaired {
     pub deleted: u64,
 }
 
+impl Repaired {
+    /// Counts what a piece did.
+    pub fn add(&mut self, operations: &[Operation]) {
+        for operation in operations {
+            match operation {
+                Operation::Put { .. } => self.put += 1,
+                Operation::Delete { .. } => self.deleted += 1,
+            }
+        }
+    }
+}
+
+/// A piece of a repair.
+#[derive(Debug)]
+pub struct Repair {
+    /// What is to be stored, on the state from which it was worked out.
+    pub operations: Vec<Operation>,
+    /// Where the next piece begins; `None` at the end.
+    pub next: Option<Bytes>,
+}
+
 /// Looks at everything that the snapshot holds. Fails with `FailedPrecondition` for a database in an older format.
 pub async fn check(snapshot: &dyn Snapshot) -> Result<Report, Error> {
     let mut report = Report::default();
@@ -169,7 +184,7 @@ pub async fn check(snapshot: &dyn Snapshot) -> Result<Report, Error> {
         tokio::task::yield_now().await;
     }
     for part in PARTS {
-        report.entries += count(snapshot, part.range()).await?;
+        report.entries += count(snapshot, part.range(), u64::MAX).await?;
     }
     // All that must be there is there, and nothing else is: no entry needs to be looked at by itself.
     if rules.at_rest && report.unreadable == 0 && report.entries == needed - report.missing {
@@ -190,63 +205,31 @@ pub async fn check(snapshot: &dyn Snapshot) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// Writes what is missing or wrong and deletes what is surplus; documents that cannot be read, and what may be their
-/// entries, are left alone. Fails with `Unavailable` when others commit too often; what was repaired by then stays so.
-pub async fn repair(store: &dyn Store, clock: &dyn Clock) -> Result<Repaired, Error> {
-    let mut repaired = Repaired::default();
-    if !has_format(store.snapshot().await?.as_ref()).await? {
-        return Ok(repaired);
-    }
-    for pass in std::iter::once(None).chain(PARTS.map(Some)) {
-        let mut position = Bytes::new();
-        loop {
-            let piece = repair_piece(store, clock, pass, &position).await?;
-            for operation in &piece.operations {
-                match operation {
-                    Operation::Put { .. } => repaired.put += 1,
-                    Operation::Delete { .. } => repaired.deleted += 1,
-                }
-            }
-            match piece.next {
-                Some(next) => position = next,
-                None => break,
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-    Ok(repaired)
+/// What a repair goes through, in this order: the documents, then every part that holds entries.
+pub fn passes() -> impl Iterator<Item = Pass> {
+    std::iter::once(Pass::Documents).chain(PARTS.map(Pass::Entries))
 }
 
-/// One piece, on the newest state; of the documents without a part. Its operations are stored when it returns.
-async fn repair_piece(
-    store: &dyn Store,
-    clock: &dyn Clock,
-    part: Option<Keyspace>,
-    position: &Bytes,
-) -> Result<Piece, Error> {
-    for _ in 0..=HEAD_MOVED_RETRIES_MAX {
-        let snapshot = store.snapshot().await?;
-        let rules = Rules::load(snapshot.as_ref()).await?;
-        let piece = match part {
-            None => documents_piece(snapshot.as_ref(), &rules, position).await?,
-            Some(part) => entries_piece(snapshot.as_ref(), &rules, part, position).await?,
-        };
-        if piece.operations.is_empty() {
-            return Ok(piece);
-        }
-        let head = snapshot.version();
-        let batch = Batch {
-            version: next(clock, head),
-            operations: piece.operations.clone(),
-        };
-        match store.apply(head, batch).await? {
-            Applied::Applied => return Ok(piece),
-            Applied::HeadMoved(_) => {}
-        }
-    }
-    Err(Error::Unavailable(
-        "others keep committing while the database is repaired; try again".to_owned(),
-    ))
+/// What one pass of a repair looks at.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Documents, for entries that are missing or wrong.
+    Documents,
+    /// The entries in a part of the key space, for surplus ones.
+    Entries(Keyspace),
+}
+
+/// One piece of a pass, from `position` on: what would make it right, and where the next one begins. Documents that
+/// cannot be read, and what may be their entries, are left alone.
+pub async fn piece(snapshot: &dyn Snapshot, pass: Pass, position: &Bytes) -> Result<Repair, Error> {
+    let rules = Rules::load(snapshot).await?;
+    let Piece {
+        operations, next, ..
+    } = match pass {
+        Pass::Documents => documents_piece(snapshot, &rules, position).await?,
+        Pass::Entries(part) => entries_piece(snapshot, &rules, part, position).await?,
+    };
+    Ok(Repair { operations, next })
 }
 
 /// Whether the database has anything in it at all.
@@ -347,10 +330,6 @@ fn from(mut range: Range, position: &Bytes) -> Range {
         range.start = position.clone();
     }
     range
-}
-
-fn just_after(key: &[u8]) -> Bytes {
-    Bytes::from([key, &[0]].concat())
 }
 
 /// Documents from `position` on, each with the entries that it must have.
@@ -528,17 +507,4 @@ fn group_document(key: &[u8]) -> Option<DocumentPath> {
         let start = group_start(path.collection_id());
         (start.len() == start_len && key.starts_with(&start)).then_some(path)
     })
-}
-
-async fn count(snapshot: &dyn Snapshot, mut range: Range) -> Result<u64, Error> {
-    let mut counted = 0;
-    loop {
-        let step = snapshot.count(&range, COUNT_STEP).await?;
-        counted += step.keys as u64;
-        match step.next {
-            Some(next) => range.start = next,
-            None => return Ok(counted),
-        }
-        tokio::task::yield_now().await;
-    }
 }

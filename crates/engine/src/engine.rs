@@ -16,7 +16,7 @@ use crate::commit::convert::convert_if_old;
 use crate::commit::group::Receipt;
 use crate::commit::{
     AlterRequest, Command, Committer, HEAD_MOVED_RETRIES_MAX, QUEUE_COMMANDS_MAX, QUEUE_KIB_MAX,
-    Request,
+    RepairRequest, Request,
 };
 use crate::definition::{Definition, IndexId};
 use crate::error::Error;
@@ -152,10 +152,29 @@ impl Engine {
         check::check(self.inner.store.snapshot().await?.as_ref()).await
     }
 
-    /// Makes index entries agree with the documents again. Commits go on meanwhile; when there are too many of them, it
-    /// fails with `Unavailable`.
+    /// Writes index entries that are missing or wrong and deletes surplus ones; documents that cannot be read, and what
+    /// may be their entries, are left alone. Commits go on meanwhile. When it fails, what was repaired by then stays so.
     pub async fn repair(&self) -> Result<check::Repaired, Error> {
-        check::repair(self.inner.store.as_ref(), self.inner.clock.as_ref()).await
+        let mut repaired = check::Repaired::default();
+        for pass in check::passes() {
+            let mut position = Bytes::new();
+            loop {
+                let ask = |reply| {
+                    Command::Repair(RepairRequest {
+                        pass,
+                        position: position.clone(),
+                        reply,
+                    })
+                };
+                let piece = self.ask(ask).await?;
+                repaired.add(&piece.operations);
+                match piece.next {
+                    Some(next) => position = next,
+                    None => break,
+                }
+            }
+        }
+        Ok(repaired)
     }
 
     /// Defines an index and begins to build it. Fails with `IndexExists`, or `ResourceExhausted` past `INDEXES_MAX`.
@@ -201,13 +220,23 @@ impl Engine {
     }
 
     async fn alter(&self, alteration: Alteration, estimated: u64) -> Result<OperationId, Error> {
-        let (reply, answer) = oneshot::channel();
-        let request = AlterRequest {
-            alteration,
-            estimated,
-            reply,
+        let ask = |reply| {
+            Command::Alter(AlterRequest {
+                alteration,
+                estimated,
+                reply,
+            })
         };
-        let sent = self.inner.commands.try_send(Command::Alter(request));
+        self.ask(ask).await
+    }
+
+    /// Sends the committer a command and waits for its answer.
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.inner.commands.try_send(command(reply));
         sent.map_err(|error| match error {
             TrySendError::Full(_) => overloaded(),
             TrySendError::Closed(_) => closed(),

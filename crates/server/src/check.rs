@@ -7,8 +7,12 @@ mod remote;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use watchfire_engine::check::{Repaired, Report, check, repair};
+use watchfire_engine::Engine;
+use watchfire_engine::check::{Repaired, Report, check};
+use watchfire_model::DatabaseName;
+use watchfire_storage::Store;
 use watchfire_storage::embedded::Embedded;
 
 use crate::assemble::SystemClock;
@@ -108,16 +112,27 @@ async fn all(embedded: &Embedded, repairs: bool, out: &mut impl Write) -> Result
             .map_err(failed)?;
         print(&name, &report, out)?;
         if repairs && !report.is_sound() {
-            let repaired = repair(store.as_ref(), &SystemClock).await.map_err(failed)?;
+            let repaired;
+            (repaired, report) = repair(&name, store).await.map_err(failed)?;
             print_repaired(&repaired, out)?;
-            report = check(store.snapshot().await?.as_ref())
-                .await
-                .map_err(failed)?;
             print(&name, &report, out)?;
         }
         damaged += usize::from(!report.is_sound());
     }
     judge(damaged, databases, repairs)
+}
+
+/// What was done, and how it looks then. Only an open database writes.
+async fn repair(
+    name: &str,
+    store: Arc<dyn Store>,
+) -> Result<(Repaired, Report), watchfire_engine::Error> {
+    let name = DatabaseName::parse(name)?;
+    let engine = Engine::open(name, store, Arc::new(SystemClock)).await?;
+    let repaired = engine.repair().await?;
+    let report = engine.check().await?;
+    engine.close().await?;
+    Ok((repaired, report))
 }
 
 fn judge(damaged: usize, databases: usize, repairs: bool) -> Result<(), CheckError> {

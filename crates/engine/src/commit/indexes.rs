@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Committer, HEAD_MOVED_RETRIES_MAX, Outcome};
+use super::{Committer, HEAD_MOVED_RETRIES_MAX, Outcome, moved_too_often};
 use crate::definition::Definition;
 use crate::error::Error;
 use crate::index::build::{self, Bounds, Piece};
@@ -74,10 +74,7 @@ impl Committer {
             return Err(error.clone());
         }
         for _ in 0..=HEAD_MOVED_RETRIES_MAX {
-            let snapshot = self.store.snapshot().await?;
-            if snapshot.version() != self.tail.version() {
-                self.catch_up_to(snapshot.as_ref()).await?;
-            }
+            self.snapshot_at_head().await?;
             let now = self.clock.now();
             let (catalog, operation) = self.catalog.altered(alteration.clone(), now, estimated)?;
             let changes = stored::changes(&self.catalog, &catalog);
@@ -92,9 +89,7 @@ impl Committer {
                 Outcome::HeadMoved => self.catch_up().await?,
             }
         }
-        Err(Error::Unavailable(
-            "other servers kept committing first; try again".to_owned(),
-        ))
+        Err(moved_too_often())
     }
 
     /// Defines an index that a query would have needed, unless it is there. When there is no room it is ignored, and
@@ -161,10 +156,7 @@ impl Committer {
     }
 
     async fn work_on_indexes(&mut self) -> Result<(), Error> {
-        let snapshot = self.store.snapshot().await?;
-        if snapshot.version() != self.tail.version() {
-            self.catch_up_to(snapshot.as_ref()).await?;
-        }
+        let snapshot = self.snapshot_at_head().await?;
         let Some(operation) = self.catalog.next_work() else {
             return Ok(());
         };

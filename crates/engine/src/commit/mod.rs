@@ -16,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
@@ -25,6 +26,7 @@ use watchfire_storage::{Applied, Batch, Snapshot, Store, Version};
 use crate::changelog::reader::{Stored, read_entries};
 use crate::changelog::tail::{RING_ENTRIES_MAX, Tail};
 use crate::changelog::trim;
+use crate::check::{Pass, Repair};
 use crate::commit::conflict::conflicts;
 use crate::commit::group::{Formed, Group, Missed, Receipt, too_big};
 use crate::commit::latest::Latest;
@@ -41,6 +43,7 @@ pub mod convert;
 pub mod group;
 pub mod indexes;
 pub mod latest;
+pub mod repair;
 
 /// How many commands may wait for the committer. Past it a commit is refused with `ResourceExhausted`.
 pub const QUEUE_COMMANDS_MAX: usize = 8192;
@@ -86,6 +89,16 @@ pub struct AlterRequest {
     pub reply: oneshot::Sender<Result<OperationId, Error>>,
 }
 
+/// A piece of a repair on its way.
+pub struct RepairRequest {
+    /// What is looked at.
+    pub pass: Pass,
+    /// From where on.
+    pub position: Bytes,
+    /// Where the answer goes; nobody needs to wait for it.
+    pub reply: oneshot::Sender<Result<Repair, Error>>,
+}
+
 /// What the committer may be told.
 pub enum Command {
     /// Commit this.
@@ -94,6 +107,8 @@ pub enum Command {
     Settle(oneshot::Sender<Version>),
     /// Alter the indexes.
     Alter(AlterRequest),
+    /// Make some index entries agree with the documents.
+    Repair(RepairRequest),
     /// Close the store and end.
     Close(oneshot::Sender<Result<(), Error>>),
 }
@@ -224,6 +239,7 @@ impl Committer {
         let mut bytes = 0;
         let mut settles = Vec::new();
         let mut alterations = Vec::new();
+        let mut repairs = Vec::new();
         let mut close = None;
         let mut command = Some(first);
         while let Some(taken) = command {
@@ -234,13 +250,14 @@ impl Committer {
                 }
                 Command::Settle(reply) => settles.push(reply),
                 Command::Alter(request) => alterations.push(request),
+                Command::Repair(request) => repairs.push(request),
                 Command::Close(reply) => {
                     close = Some(reply);
                     break;
                 }
             }
             let full = requests.len() >= GROUP_COMMITS_MAX
-                || settles.len() + alterations.len() >= GROUP_COMMITS_MAX
+                || settles.len() + alterations.len() + repairs.len() >= GROUP_COMMITS_MAX
                 || bytes >= GROUP_BYTES_MAX;
             command = if full { None } else { commands.try_recv().ok() };
         }
@@ -251,6 +268,11 @@ impl Committer {
         for request in alterations {
             let answer = self.alter(request.alteration, request.estimated).await;
             // The caller may have gone away; the alteration is what it is.
+            let _ = request.reply.send(answer);
+        }
+        for request in repairs {
+            let answer = self.repair(request.pass, &request.position).await;
+            // As with alterations.
             let _ = request.reply.send(answer);
         }
         if !settles.is_empty() {
@@ -332,9 +354,7 @@ impl Committer {
                 Outcome::HeadMoved => self.catch_up().await?,
             }
         }
-        Err(Error::Unavailable(
-            "other servers kept committing first; try again".to_owned(),
-        ))
+        Err(moved_too_often())
     }
 
     /// The documents that the requests name, as they are at the head, until they have more than
@@ -450,6 +470,15 @@ impl Committer {
         }
     }
 
+    /// The state at the head, which the tail has reached then.
+    async fn snapshot_at_head(&mut self) -> Result<Arc<dyn Snapshot>, Error> {
+        let snapshot = self.store.snapshot().await?;
+        if snapshot.version() != self.tail.version() {
+            self.catch_up_to(snapshot.as_ref()).await?;
+        }
+        Ok(snapshot)
+    }
+
     async fn catch_up(&mut self) -> Result<(), Error> {
         let snapshot = self.store.snapshot().await?;
         self.catch_up_to(snapshot.as_ref()).await
@@ -534,9 +563,7 @@ impl Committer {
                 Outcome::HeadMoved => self.catch_up().await?,
             }
         }
-        Err(Error::Unavailable(
-            "other servers kept committing first".to_owned(),
-        ))
+        Err(moved_too_often())
     }
 
     /// As `maintain`, if nobody else moved the head.
@@ -556,4 +583,8 @@ impl Committer {
         }
         Ok(outcome)
     }
+}
+
+fn moved_too_often() -> Error {
+    Error::Unavailable("other servers kept committing first; try again".to_owned())
 }

@@ -197,7 +197,6 @@ async fn an_empty_store_is_sound() {
     let snapshot = store.snapshot().await.unwrap();
     let report = crate::check::check(snapshot.as_ref()).await.unwrap();
     assert_eq!(report, Report::default());
-    let clock = HandClock::new();
-    let repaired = crate::check::repair(store.as_ref(), clock.as_ref()).await;
-    assert_eq!(repaired.unwrap(), Repaired::default());
+    let (engine, _, _) = fresh().await;
+    assert_eq!(engine.repair().await.unwrap(), Repaired::default());
 }
