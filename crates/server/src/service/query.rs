@@ -18,7 +18,7 @@ use crate::answers::{Answers, OPEN_BYTES};
 use crate::databases::Database;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::service::read::{Consistency, Reading, open};
+use crate::service::read::{Begun, Consistency, Reading, open};
 
 /// Memory of a portion, in bytes: it ends with the batch of the engine with which it passes this.
 const PORTION_BYTES: usize = 256 * 1024;
@@ -100,14 +100,12 @@ pub async fn run(
     let turn = database.answers.turn().await;
     let Reading { view, begun } = open(database, consistency).await?;
     let read_time = view.read_time();
-    match find(database, &view, search, explain, turn).await {
-        Ok(found) => Ok(Answer {
-            begun,
-            read_time,
-            found,
-        }),
-        Err(error) => Err(abandon(database, begun, error)),
-    }
+    let found = find(database, &view, search, explain, turn).await?;
+    Ok(Answer {
+        begun: begun.and_then(Begun::told),
+        read_time,
+        found,
+    })
 }
 
 async fn find(
@@ -414,15 +412,14 @@ pub async fn aggregate(
     let _turn = database.answers.turn().await;
     let Reading { view, begun } = open(database, consistency).await?;
     let read_time = view.read_time();
-    let result = async {
-        if explain == Explain::Plan {
-            let indexes = view.explain_aggregate(&query, &aggregations).await?;
-            let plan = Explanation {
-                indexes,
-                costs: None,
-            };
-            return Ok((None, Some(plan)));
-        }
+    let (values, explanation) = if explain == Explain::Plan {
+        let indexes = view.explain_aggregate(&query, &aggregations).await?;
+        let plan = Explanation {
+            indexes,
+            costs: None,
+        };
+        (None, Some(plan))
+    } else {
         database.metrics.query_began();
         let began = Instant::now();
         let (values, stats) = view.aggregate(&query, aggregations).await?;
@@ -436,25 +433,14 @@ pub async fn aggregate(
             };
             explanation(&stats, 1, began.elapsed(), reads)
         });
-        Ok((Some(values), explanation))
+        (Some(values), explanation)
     };
-    match result.await {
-        Ok((values, explanation)) => Ok(Aggregated {
-            begun,
-            read_time,
-            values,
-            explanation,
-        }),
-        Err(error) => Err(abandon(database, begun, error)),
-    }
-}
-
-/// A transaction that the caller will never hear of must not wait for its expiry.
-fn abandon(database: &Database, begun: Option<TransactionId>, error: Error) -> Error {
-    if let Some(id) = begun {
-        database.engine.rollback(&id);
-    }
-    error
+    Ok(Aggregated {
+        begun: begun.and_then(Begun::told),
+        read_time,
+        values,
+        explanation,
+    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::stream::{self, Stream, StreamExt};
-use watchfire_engine::{TransactionId, TransactionOptions, View};
+use watchfire_engine::{Engine, TransactionId, TransactionOptions, View};
 use watchfire_model::{Document, DocumentName, DocumentPath, FieldMask, Timestamp};
 
 use crate::databases::Database;
@@ -30,7 +30,29 @@ pub enum Consistency {
 /// A view, and the transaction that was begun with it, if one was asked for.
 pub struct Reading {
     pub view: View,
-    pub begun: Option<TransactionId>,
+    pub begun: Option<Begun>,
+}
+
+/// A transaction that a read has begun. It is rolled back when this is dropped before the caller can hear of it: at an
+/// error, or when the caller has gone away.
+pub struct Begun {
+    engine: Engine,
+    id: Option<TransactionId>,
+}
+
+impl Begun {
+    /// Its id, for the caller, who ends it from now on.
+    pub fn told(mut self) -> Option<TransactionId> {
+        self.id.take()
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(id) = &self.id {
+            self.engine.rollback(id);
+        }
+    }
 }
 
 /// Opens the view that a request asks for.
@@ -51,17 +73,14 @@ pub async fn open(database: &Database, consistency: Consistency) -> Result<Readi
         }),
         Consistency::Begin(options) => {
             let id = engine.begin(options).await?;
-            match engine.transaction_view(&id).await {
-                Ok(view) => Ok(Reading {
-                    view,
-                    begun: Some(id),
-                }),
-                Err(error) => {
-                    // The caller will never hear of it.
-                    engine.rollback(&id);
-                    Err(error.into())
-                }
-            }
+            let begun = Begun {
+                engine: engine.clone(),
+                id: Some(id.clone()),
+            };
+            Ok(Reading {
+                view: engine.transaction_view(&id).await?,
+                begun: Some(begun),
+            })
         }
     }
 }
@@ -130,7 +149,7 @@ pub async fn documents(
             })
         });
     Ok(Batch {
-        begun,
+        begun: begun.and_then(Begun::told),
         read_time,
         documents,
     })
@@ -147,4 +166,46 @@ async fn load(
         .zip(documents)
         .map(|(path, document)| (path, document.map(|document| masked(&document, mask))))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use watchfire_engine::ConcurrencyMode;
+    use watchfire_model::{Clock, DatabaseName};
+    use watchfire_storage::memory::MemoryStore;
+
+    use super::*;
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_micros(1).unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_transaction_that_the_caller_knows_outlives_the_read() {
+        let name = DatabaseName::new("p", "d").unwrap();
+        let engine = Engine::open(name, MemoryStore::new(), Arc::new(Still));
+        let engine = engine.await.unwrap();
+        for told in [true, false] {
+            let options = TransactionOptions::ReadWrite {
+                retry: None,
+                mode: ConcurrencyMode::Optimistic,
+            };
+            let id = engine.begin(options).await.unwrap();
+            let begun = Begun {
+                engine: engine.clone(),
+                id: Some(id.clone()),
+            };
+            if told {
+                assert_eq!(begun.told(), Some(id.clone()));
+            } else {
+                drop(begun);
+            }
+            assert_eq!(engine.transaction_view(&id).await.is_ok(), told);
+        }
+        engine.close().await.unwrap();
+    }
 }
