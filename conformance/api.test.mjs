@@ -3,10 +3,12 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { FieldValue, Timestamp } from '@google-cloud/firestore';
-import { node, until, uniqueProject, web, webClient } from './support/clients.mjs';
+import { node, until, web, webClient } from './support/clients.mjs';
 import { Raw, fields, value } from './support/raw.mjs';
 import { Server } from './support/server.mjs';
+import { start } from './support/suite.mjs';
 
+let suite;
 let server;
 let db;
 let raw;
@@ -15,19 +17,11 @@ let database;
 let root;
 
 before(async () => {
-  server = await Server.start();
-  projectId = uniqueProject('api');
-  db = node(server.host, projectId);
-  raw = new Raw(server.host);
-  database = `projects/${projectId}/databases/(default)`;
-  root = `${database}/documents`;
+  suite = await start('api');
+  ({ server, db, raw, projectId, database, root } = suite);
 });
 
-after(async () => {
-  raw?.close();
-  await db?.terminate();
-  await server?.stop();
-});
+after(() => suite?.stop());
 
 const doc = path => `${root}/${path}`;
 

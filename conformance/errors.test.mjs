@@ -4,30 +4,23 @@ import assert from 'node:assert/strict';
 import net from 'node:net';
 import { once } from 'node:events';
 import { after, before, test } from 'node:test';
-import { node, uniqueProject } from './support/clients.mjs';
-import { Raw, fields, value } from './support/raw.mjs';
-import { Server } from './support/server.mjs';
+import { node } from './support/clients.mjs';
+import { fields, value } from './support/raw.mjs';
+import { start } from './support/suite.mjs';
 
+let suite;
 let server;
-let raw;
 let db;
+let raw;
 let database;
 let root;
 
 before(async () => {
-  server = await Server.start();
-  const projectId = uniqueProject('errors');
-  raw = new Raw(server.host);
-  db = node(server.host, projectId);
-  database = `projects/${projectId}/databases/(default)`;
-  root = `${database}/documents`;
+  suite = await start('errors');
+  ({ server, db, raw, database, root } = suite);
 });
 
-after(async () => {
-  raw?.close();
-  await db?.terminate();
-  await server?.stop();
-});
+after(() => suite?.stop());
 
 const doc = path => `${root}/${path}`;
 const set = (path, data) => ({ update: { name: doc(path), fields: data } });

@@ -5,31 +5,24 @@ import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { AggregateField, FieldPath, FieldValue, Timestamp } from '@google-cloud/firestore';
-import { node, random, uniqueProject, web, webClient } from './support/clients.mjs';
-import { Raw, fields, value } from './support/raw.mjs';
-import { Server } from './support/server.mjs';
+import { node, random, web, webClient } from './support/clients.mjs';
+import { fields, value } from './support/raw.mjs';
+import { start } from './support/suite.mjs';
 
+let suite;
 let server;
 let db;
 let raw;
+let projectId;
 let database;
 let root;
-let projectId;
 
 before(async () => {
-  server = await Server.start();
-  projectId = uniqueProject('reads');
-  db = node(server.host, projectId);
-  raw = new Raw(server.host);
-  database = `projects/${projectId}/databases/(default)`;
-  root = `${database}/documents`;
+  suite = await start('reads');
+  ({ server, db, raw, projectId, database, root } = suite);
 });
 
-after(async () => {
-  raw?.close();
-  await db?.terminate();
-  await server?.stop();
-});
+after(() => suite?.stop());
 
 const doc = path => `${root}/${path}`;
 const ids = snapshot => snapshot.docs.map(d => d.id);
