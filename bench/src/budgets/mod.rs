@@ -84,7 +84,10 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     }
     database.close().await?;
     if wanted(Which::Size) {
-        size::print(&folder)?;
+        size::print(
+            &folder,
+            arguments.documents + arguments.documents / data::SMALLER,
+        )?;
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! Bytes on disk, by what they are for.
 //!
 //! Looks into a folder that nobody has open, past everything that Watchfire says of it: compacts it and asks the
-//! storage engine how large each part is. Keys begin with the database's number, four bytes, then the keyspace's byte.
+//! storage engine how large each part is. The ratio is one of these documents, which hold a text: entries do not grow
+//! with it, and documents of ten short fields (some 240 bytes on disk) had 1.96 bytes of indexes for each of theirs.
+//! Keys begin with the database's number, four bytes, then the keyspace's byte.
 
 use std::path::Path;
 
@@ -17,7 +19,7 @@ use super::at_most;
 /// The first database of a folder.
 const DATABASE: [u8; 4] = 1_u32.to_be_bytes();
 
-pub fn print(folder: &Path) -> Result<()> {
+pub fn print(folder: &Path, count: usize) -> Result<()> {
     // As the folder is set up: other tables would have other sizes.
     let mut table = BlockBasedOptions::default();
     table.set_block_size(16 * 1024);
@@ -46,7 +48,11 @@ pub fn print(folder: &Path) -> Result<()> {
         ("automatic indexes of groups", Keyspace::GroupIndex),
         ("defined indexes", Keyspace::Defined),
     ];
-    println!("on disk: documents {:.1} MB", documents / 1e6);
+    println!(
+        "on disk: documents {:.1} MB, {:.0} bytes each",
+        documents / 1e6,
+        documents / count as f64
+    );
     let mut all = 0.0;
     for (name, keyspace) in parts {
         let part = bytes(keyspace);
@@ -58,7 +64,7 @@ pub fn print(folder: &Path) -> Result<()> {
         bytes(Keyspace::Changelog) / 1e6
     );
     at_most(
-        "bytes of indexes to bytes of documents",
+        "bytes of indexes to bytes of documents of this size",
         all / documents,
         1.5,
     );
