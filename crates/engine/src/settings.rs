@@ -1,5 +1,14 @@
 //! What whoever opens a database decides about it.
 
+use std::time::Duration;
+
+use crate::transaction::ConcurrencyMode;
+
+/// How long the past is kept when nothing else is said, and at least.
+pub const HISTORY_MIN: Duration = Duration::from_secs(60 * 60);
+/// How long the past can be kept at most.
+pub const HISTORY_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// What happens to a query for which there is no index.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum IndexMode {
@@ -13,8 +22,23 @@ pub enum IndexMode {
 }
 
 /// Settings of one open database.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// What happens to a query for which there is no index.
     pub index_mode: IndexMode,
+    /// How transactions deal with each other that do not say it themselves.
+    pub concurrency: ConcurrencyMode,
+    /// How far back reads can go, from `HISTORY_MIN` to `HISTORY_MAX`; what lies outside is taken for the nearer of the
+    /// two.
+    pub history: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            index_mode: IndexMode::default(),
+            concurrency: ConcurrencyMode::default(),
+            history: HISTORY_MIN,
+        }
+    }
 }

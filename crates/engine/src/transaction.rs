@@ -30,9 +30,10 @@ pub const RECORDED_QUERY_BYTES_MAX: usize = 16 << 20;
 const SWEEP_MICROS: i64 = 10_000_000;
 
 /// How a transaction deals with others.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum ConcurrencyMode {
     /// Checked at the commit.
+    #[default]
     Optimistic,
     /// Accepted and run optimistically in this version.
     Pessimistic,
@@ -50,8 +51,8 @@ pub enum TransactionOptions {
     ReadWrite {
         /// The transaction of which this one is another attempt. It is ended.
         retry: Option<TransactionId>,
-        /// See `ConcurrencyMode`.
-        mode: ConcurrencyMode,
+        /// `None` is as the database's settings say.
+        mode: Option<ConcurrencyMode>,
     },
 }
 

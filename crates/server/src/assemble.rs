@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport;
-use watchfire_engine::{IndexMode, Settings};
+use watchfire_engine::{ConcurrencyMode, IndexMode, Settings};
 use watchfire_model::{Clock, Timestamp};
 use watchfire_storage::embedded::Embedded;
 use watchfire_storage::memory::MemoryStore;
@@ -102,7 +102,10 @@ impl Server {
             index_mode,
             indexes,
             indexes_database,
+            concurrency,
+            history,
         } = serve;
+        let settings = settings(index_mode, concurrency, history);
         let first_indexes = match indexes {
             None => None,
             Some(path) => Some(FirstIndexes::new(
@@ -132,7 +135,7 @@ impl Server {
         let databases = Arc::new(Databases::new(
             open_store,
             Arc::new(SystemClock),
-            settings(index_mode),
+            settings,
             first_indexes,
         ));
         if let Some(name) = &indexes_database {
@@ -245,13 +248,22 @@ Web SDK:
     }
 }
 
-fn settings(index_mode: config::IndexMode) -> Settings {
+fn settings(
+    index_mode: config::IndexMode,
+    concurrency: config::Concurrency,
+    history: Duration,
+) -> Settings {
     Settings {
         index_mode: match index_mode {
             config::IndexMode::Enforce => IndexMode::Enforce,
             config::IndexMode::Advise => IndexMode::Advise,
             config::IndexMode::Create => IndexMode::Create,
         },
+        concurrency: match concurrency {
+            config::Concurrency::Optimistic => ConcurrencyMode::Optimistic,
+            config::Concurrency::Pessimistic => ConcurrencyMode::Pessimistic,
+        },
+        history,
     }
 }
 

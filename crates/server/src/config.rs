@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use watchfire_engine::settings::{HISTORY_MAX, HISTORY_MIN};
 use watchfire_model::{DatabaseName, Invalid};
 
 const ABOUT: &str = "A realtime document database that speaks Firestore's gRPC protocol";
@@ -149,6 +151,16 @@ pub enum IndexMode {
     Create,
 }
 
+/// How transactions that do not say it themselves deal with each other.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Concurrency {
+    /// What they read is checked at the commit
+    #[default]
+    Optimistic,
+    /// What they read is locked until they end
+    Pessimistic,
+}
+
 /// How to serve.
 #[derive(Clone, Debug, Args)]
 pub struct Serve {
@@ -194,6 +206,38 @@ pub struct Serve {
         requires = "indexes"
     )]
     pub indexes_database: Option<DatabaseName>,
+    /// How transactions that do not say it themselves deal with each other
+    #[arg(
+        long,
+        env = "WATCHFIRE_CONCURRENCY",
+        value_enum,
+        value_name = "MODE",
+        default_value = "optimistic"
+    )]
+    pub concurrency: Concurrency,
+    /// How far back reads can go: from 1h to 7d. Beyond the last hour, at whole minutes
+    #[arg(
+        long,
+        env = "WATCHFIRE_HISTORY",
+        value_name = "TIME",
+        value_parser = parse_history,
+        default_value = "1h"
+    )]
+    pub history: Duration,
+}
+
+/// Hours or days: `1h`, `36h`, `7d`.
+fn parse_history(text: &str) -> Result<Duration, String> {
+    let hours = match (text.strip_suffix('h'), text.strip_suffix('d')) {
+        (Some(hours), _) => hours.parse().ok(),
+        (None, Some(days)) => days.parse().ok().and_then(|days: u64| days.checked_mul(24)),
+        (None, None) => None,
+    };
+    hours
+        .and_then(|hours| hours.checked_mul(60 * 60))
+        .map(Duration::from_secs)
+        .filter(|history| (HISTORY_MIN..=HISTORY_MAX).contains(history))
+        .ok_or_else(|| "expected a number of hours or days from 1h to 7d, as in 36h".to_owned())
 }
 
 impl Serve {
@@ -206,6 +250,8 @@ impl Serve {
             index_mode: IndexMode::default(),
             indexes: None,
             indexes_database: None,
+            concurrency: Concurrency::default(),
+            history: HISTORY_MIN,
         }
     }
 }
@@ -301,6 +347,28 @@ mod tests {
         ] {
             let arguments = [&["watchfire"], wrong.as_slice()].concat();
             assert!(Config::try_parse_from(arguments).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn transactions_and_history_are_settings() {
+        let plain = serve(&["watchfire"]);
+        assert_eq!(plain.concurrency, Concurrency::Optimistic);
+        assert_eq!(plain.history, HISTORY_MIN);
+        let chosen = serve(&[
+            "watchfire",
+            "--concurrency",
+            "pessimistic",
+            "--history",
+            "7d",
+        ]);
+        assert_eq!(chosen.concurrency, Concurrency::Pessimistic);
+        assert_eq!(chosen.history, HISTORY_MAX);
+        for wrong in ["0h", "8d", "1", "h", "-1h", "90m", "99999999999999999999d"] {
+            assert!(
+                Config::try_parse_from(["watchfire", "--history", wrong]).is_err(),
+                "{wrong}"
+            );
         }
     }
 

@@ -115,7 +115,7 @@ async fn begin(engine: &Engine) -> TransactionId {
     engine
         .begin(TransactionOptions::ReadWrite {
             retry: None,
-            mode: ConcurrencyMode::Optimistic,
+            mode: Some(ConcurrencyMode::Optimistic),
         })
         .await
         .unwrap()
@@ -824,7 +824,7 @@ async fn a_retry_ends_the_first_attempt_and_open_transactions_are_bounded() {
     let first = begin(&engine).await;
     let retry = |id: &TransactionId| TransactionOptions::ReadWrite {
         retry: Some(id.clone()),
-        mode: ConcurrencyMode::Pessimistic,
+        mode: Some(ConcurrencyMode::Pessimistic),
     };
     engine.begin(retry(&first)).await.unwrap();
     assert!(engine.transaction_view(&first).await.is_err());

@@ -62,7 +62,10 @@ pub fn world(seed: u64) -> usize {
                 database(),
                 Arc::clone(&store) as Arc<dyn Store>,
                 Arc::clone(&clock) as Arc<dyn watchfire_model::Clock>,
-                Settings { index_mode },
+                Settings {
+                    index_mode,
+                    ..Settings::default()
+                },
             )
             .await
             .unwrap();

@@ -35,7 +35,10 @@ pub fn world(seed: u64) -> usize {
             database(),
             Arc::clone(&store) as Arc<dyn Store>,
             Ticking::new(),
-            Settings { index_mode },
+            Settings {
+                index_mode,
+                ..Settings::default()
+            },
         )
         .await
         .unwrap();

@@ -663,7 +663,7 @@ fn begun_first<T: Send + 'static>(answer: Result<BoxStream<T>, Status>) -> Respo
 /// What a transaction without options is, when it is begun on its own.
 const READ_WRITE: TransactionOptions = TransactionOptions::ReadWrite {
     retry: None,
-    mode: ConcurrencyMode::Optimistic,
+    mode: None,
 };
 
 /// What a transaction without options is, when a read begins it.
@@ -688,8 +688,9 @@ fn transaction_options(
         TransactionMode::ReadWrite { retry, concurrency } => TransactionOptions::ReadWrite {
             retry: retry.map(TransactionId),
             mode: match concurrency {
-                Concurrency::Unspecified | Concurrency::Optimistic => ConcurrencyMode::Optimistic,
-                Concurrency::Pessimistic => ConcurrencyMode::Pessimistic,
+                Concurrency::Unspecified => None,
+                Concurrency::Optimistic => Some(ConcurrencyMode::Optimistic),
+                Concurrency::Pessimistic => Some(ConcurrencyMode::Pessimistic),
             },
         },
     }

@@ -170,7 +170,6 @@ async fn load(
 
 #[cfg(test)]
 mod tests {
-    use watchfire_engine::ConcurrencyMode;
     use watchfire_model::{Clock, DatabaseName};
     use watchfire_storage::memory::MemoryStore;
 
@@ -192,7 +191,7 @@ mod tests {
         for told in [true, false] {
             let options = TransactionOptions::ReadWrite {
                 retry: None,
-                mode: ConcurrencyMode::Optimistic,
+                mode: None,
             };
             let id = engine.begin(options).await.unwrap();
             let begun = Begun {

@@ -254,6 +254,7 @@ async fn what_queries_want_is_defined() {
     let (store, clock) = (MemoryStore::new(), HandClock::new());
     let settings = Settings {
         index_mode: crate::settings::IndexMode::Create,
+        ..Settings::default()
     };
     let engine = Engine::open_with(
         database(),

@@ -12,7 +12,10 @@ use crate::settings::IndexMode;
 
 async fn opened(mode: IndexMode) -> (Engine, Arc<HandClock>) {
     let (store, clock) = (MemoryStore::new(), HandClock::new());
-    let settings = Settings { index_mode: mode };
+    let settings = Settings {
+        index_mode: mode,
+        ..Settings::default()
+    };
     let engine = Engine::open_with(database(), store, Arc::<HandClock>::clone(&clock), settings)
         .await
         .unwrap();
