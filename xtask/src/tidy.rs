@@ -19,17 +19,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("storage", &[]),
     ("wire", &["model"]),
+    ("exchange", &["model"]),
     ("engine", &["model", "storage"]),
     ("realtime", &["model", "engine"]),
     (
         "server",
-        &["model", "storage", "wire", "engine", "realtime"],
+        &["model", "storage", "wire", "exchange", "engine", "realtime"],
     ),
 ];
 
 /// Outside libraries that only some crates may name.
 const OUTSIDE_WALLS: &[(&str, &[&str])] = &[
-    ("prost", &["wire", "server"]),
+    ("prost", &["wire", "exchange", "server"]),
     ("tonic", &["wire", "server"]),
     ("rocksdb", &["storage"]),
     ("tokio", &["storage", "engine", "realtime", "server"]),
