@@ -26,6 +26,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "server",
         &["model", "storage", "wire", "exchange", "engine", "realtime"],
     ),
+    // Never shipped.
+    (
+        "sim",
+        &[
+            "model", "storage", "wire", "exchange", "engine", "realtime", "server",
+        ],
+    ),
 ];
 
 /// Outside libraries that only some crates may name.
@@ -33,7 +40,7 @@ const OUTSIDE_WALLS: &[(&str, &[&str])] = &[
     ("prost", &["wire", "exchange", "server"]),
     ("tonic", &["wire", "server"]),
     ("rocksdb", &["storage"]),
-    ("tokio", &["storage", "engine", "realtime", "server"]),
+    ("tokio", &["storage", "engine", "realtime", "server", "sim"]),
 ];
 
 /// In product code, outside tests and comments.
