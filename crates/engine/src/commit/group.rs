@@ -1,6 +1,7 @@
 //! One group: commits are applied one after the other on the state at the head, and become one batch.
 //!
-//! Pure but for what it is given: the caller loads the documents and the missed entries, and stores the batch.
+//! Pure but for what it is given: the caller loads the documents and the missed entries, and stores the batch. It
+//! stays open for further commits until the caller finishes it.
 //! A commit that is refused leaves nothing behind in the group.
 
 use std::collections::{BTreeMap, HashMap};
@@ -54,11 +55,11 @@ pub enum Missed {
 }
 
 /// A group that is being formed.
-pub struct Group<'a> {
-    database: &'a DatabaseName,
-    clock: &'a dyn Clock,
-    catalog: &'a Catalog,
-    /// The documents that any commit of the group names, as the group has left them so far.
+pub struct Group {
+    database: DatabaseName,
+    clock: Arc<dyn Clock>,
+    catalog: Arc<Catalog>,
+    /// The documents that were loaded for its commits, as the group has left them so far.
     documents: HashMap<DocumentPath, Option<Arc<Document>>>,
     last: Version,
     entries: Vec<Published>,
@@ -94,28 +95,37 @@ impl Touched {
     }
 }
 
-impl<'a> Group<'a> {
-    /// A group on the state at `head`, whose indexes are those of `catalog`. `documents` has every document that a
-    /// commit of the group names.
+impl Group {
+    /// A group on the state at `head`, whose indexes are those of `catalog`.
     pub fn new(
-        database: &'a DatabaseName,
-        clock: &'a dyn Clock,
-        catalog: &'a Catalog,
+        database: DatabaseName,
+        clock: Arc<dyn Clock>,
+        catalog: Arc<Catalog>,
         head: Version,
-        documents: HashMap<DocumentPath, Option<Arc<Document>>>,
     ) -> Self {
         Self {
             database,
             clock,
             catalog,
-            documents,
+            documents: HashMap::new(),
             last: head,
             entries: Vec::new(),
             operations: BTreeMap::new(),
         }
     }
 
-    /// Adds a commit. `missed` is what happened between the transaction's view and the head.
+    /// Whether the document was loaded.
+    pub fn has(&self, path: &DocumentPath) -> bool {
+        self.documents.contains_key(path)
+    }
+
+    /// A document as it is on the state on which the group stands; none of its commits has named it yet.
+    pub fn load(&mut self, path: DocumentPath, document: Option<Arc<Document>>) {
+        self.documents.insert(path, document);
+    }
+
+    /// Adds a commit, all of whose documents were loaded. `missed` is what happened between the transaction's view
+    /// and the state on which the group stands.
     pub fn add(
         &mut self,
         writes: &[Write],
@@ -124,7 +134,7 @@ impl<'a> Group<'a> {
         if let Some((transaction, missed)) = transaction {
             self.check_reads(transaction, missed)?;
         }
-        let version = next(self.clock, self.last);
+        let version = next(self.clock.as_ref(), self.last);
         let commit_time = timestamp(version)?;
         let (touched, mut outcomes) = self.apply(writes, commit_time)?;
 
@@ -146,7 +156,7 @@ impl<'a> Group<'a> {
             index_operations.extend(index::diff::operations(
                 touched.before.as_deref(),
                 after.as_ref(),
-                self.catalog,
+                &self.catalog,
             )?);
             encoded.push(EncodedChange {
                 path: touched.path.clone(),

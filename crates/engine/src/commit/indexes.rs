@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Committer, HEAD_MOVED_RETRIES_MAX, Outcome, moved_too_often};
+use super::head::moved_too_often;
+use super::{Committer, HEAD_MOVED_RETRIES_MAX, Outcome};
 use crate::definition::Definition;
 use crate::error::Error;
 use crate::index::build::{self, Bounds, Piece};

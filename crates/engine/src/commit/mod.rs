@@ -1,48 +1,63 @@
 //! The committer: the one door through which a database changes.
 //!
-//! One task per open database takes commands from one bounded queue. All commits that wait, up to a bound, form a
-//! group; the group is one batch and one flush; while it is flushed the next one gathers. The order is: apply to
-//! the store, publish on the tail, answer the callers. Nobody else writes, and the committer waits for nobody but
-//! the store.
+//! One task per open database takes commands from one bounded queue. Commits form a group, up to its bounds; the
+//! group is one batch and one flush. The order is: apply to the store, publish on the tail, answer the callers.
+//! Nobody else writes, and the committer waits for nobody but the store.
 //!
-//! Work on indexes is done here too, between groups: see `indexes`.
+//! # The pipeline
 //!
-//! When the store's head has moved without it, the committer reads the new entries and forms the group again on
-//! the newer state. When the store fails, every commit of the group is answered `Unavailable`; whether it was
-//! written is then found out by reading the head again before the next group. A store that can take no more
-//! writes makes the database read-only until it is opened anew.
+//! While one group is on its way to the store (`Flight`), the next one takes commits as they come (`Forming`), on the
+//! state that the first will leave. It is sent when the first has landed, so there is never a second batch on its
+//! way and a group is as large as the time of a flush makes it. What a commit of the second group came to, a
+//! refusal too, is told only when both are durable. When the first one fails, the second is formed again from
+//! its requests.
+//!
+//! # Between groups
+//!
+//! Whatever else is stored (altered indexes, pieces of index work and of trimming) waits until nothing is on its way
+//! and nothing is formed; while something of that kind is due, no further commits are taken. After each piece of it
+//! at least one group has its turn.
+//!
+//! # Trouble
+//!
+//! When the store's head has moved without it, the committer reads the new entries and forms the groups again on
+//! the newer state. When the store fails, every commit of the group on its way is answered `Unavailable`; whether it was
+//! written is found out by reading the head again before the next group. A store that has failed is asked again for
+//! each group: it may have recovered. One that is closed or damaged makes the database read-only until it is
+//! opened anew.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::task::JoinError;
 use tokio::time::Instant;
-use watchfire_model::{Clock, DatabaseName, Document, DocumentPath, Write};
-use watchfire_storage::{Applied, Batch, Snapshot, Store, Version};
+use watchfire_model::{Clock, DatabaseName, Write};
+use watchfire_storage::{Applied, Store, Version};
 
-use crate::changelog::reader::{Stored, read_entries};
-use crate::changelog::tail::{RING_ENTRIES_MAX, Tail};
-use crate::changelog::trim;
+use crate::changelog::tail::Tail;
 use crate::check::{Pass, Repair};
-use crate::commit::conflict::conflicts;
-use crate::commit::group::{Formed, Group, Missed, Receipt, too_big};
+use crate::commit::forming::{Flight, Forming};
+use crate::commit::group::Receipt;
 use crate::commit::latest::Latest;
 use crate::definition::Definition;
 use crate::error::Error;
 use crate::index::catalog::alter::Alteration;
-use crate::index::catalog::{Catalog, OperationId, stored};
+use crate::index::catalog::{Catalog, OperationId};
 use crate::transaction::Transaction;
-use crate::version::{next, present};
-use crate::view::read_documents;
+use crate::version::present;
 
 pub mod conflict;
 pub mod convert;
+mod forming;
 pub mod group;
+mod head;
 pub mod indexes;
 pub mod latest;
+mod pipeline;
 pub mod repair;
 
 /// How many commands may wait for the committer. Past it a commit is refused with `ResourceExhausted`.
@@ -56,9 +71,11 @@ pub const GROUP_BYTES_MAX: usize = 16 << 20;
 /// How many bytes of memory the documents that a group names may take, as they were. Commits that do not fit go into
 /// the next group; one that does not fit alone is refused with `Invalid`.
 pub const LOADED_BYTES_MAX: usize = 64 << 20;
-/// How many documents are read at once, so that `LOADED_BYTES_MAX` is not passed by much.
-const LOAD_DOCUMENTS: usize = 16;
-/// How often a group is formed again because the head moved; then its commits are answered `Unavailable`.
+/// How many callers wait for the present to be reached before no further commands are taken.
+const SETTLES_MAX: usize = 1024;
+/// How many commands that are no commits wait for the groups before no further commands are taken.
+const OTHERS_MAX: usize = 1024;
+/// How often groups are formed again because the head moved; then their commits are answered `Unavailable`.
 pub const HEAD_MOVED_RETRIES_MAX: usize = 16;
 /// How often the changelog is trimmed, by the database's clock and at the latest by the committer's own timer.
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(60);
@@ -126,10 +143,38 @@ enum Trim {
     GoesOn,
 }
 
-/// What became of storing a group.
+/// A command that needs the head for itself.
+enum Other {
+    Alter(AlterRequest),
+    Repair(RepairRequest),
+    Close(oneshot::Sender<Result<(), Error>>),
+}
+
+/// What became of storing a batch.
 enum Outcome {
     Stored,
     HeadMoved,
+}
+
+/// Whose turn it is when both commits and other work wait.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Turn {
+    Commits,
+    Work,
+}
+
+/// What the committer waits for.
+enum Event {
+    /// The group on its way has landed, or not.
+    Landed(Result<Result<Applied, watchfire_storage::Error>, JoinError>),
+    /// Somebody has sent a command.
+    Command(Command),
+    /// A query wants an index.
+    Wanted(Definition),
+    /// Every sender of commands is gone.
+    Gone,
+    /// Time has passed.
+    Nothing,
 }
 
 /// The state of the task.
@@ -141,10 +186,29 @@ pub struct Committer {
     latest: Latest,
     /// The indexes at the tail.
     catalog: Arc<Catalog>,
+    /// Commits that are in no group. Filled by `take`, and again when groups must be formed anew; emptied by `form`.
+    pending: VecDeque<Request>,
+    /// The group that takes commits. Made by `form`, sent by `launch`.
+    forming: Option<Forming>,
+    /// The group on its way. Sent by `launch`, ended by `landed`.
+    flight: Option<Flight>,
+    /// The documents could not be loaded on the state that the flight leaves: nothing is formed until it has landed.
+    stalled: bool,
+    /// How often groups had to be formed again since one has landed.
+    moves: usize,
+    /// Who waits until the tail is at a version.
+    settles: VecDeque<(Version, oneshot::Sender<Version>)>,
+    /// What is served between groups.
+    others: VecDeque<Other>,
+    turn: Turn,
+    /// No further command can come.
+    gone: bool,
     /// When the last piece of work on indexes ended, and how long it took.
     pace: indexes::Pace,
     /// Set once the store takes no more writes.
     read_only: Option<Error>,
+    /// Whether the store refused the last batch that it was given.
+    failing: bool,
     /// When everything that was due had been trimmed.
     trimmed_at: Version,
     trim: Trim,
@@ -159,7 +223,6 @@ impl Committer {
         tail: Arc<Tail>,
         catalog: Arc<Catalog>,
     ) -> Self {
-        let trimmed_at = Version(0);
         Self {
             database,
             store,
@@ -167,58 +230,104 @@ impl Committer {
             tail,
             latest: Latest::default(),
             catalog,
+            pending: VecDeque::new(),
+            forming: None,
+            flight: None,
+            stalled: false,
+            moves: 0,
+            settles: VecDeque::new(),
+            others: VecDeque::new(),
+            turn: Turn::Work,
+            gone: false,
             pace: indexes::Pace::default(),
             read_only: None,
-            trimmed_at,
+            failing: false,
+            trimmed_at: Version(0),
             trim: Trim::Rests,
         }
     }
 
-    /// Runs until it is closed or every sender of commands is gone. Indexes that come through `wanted` are defined.
+    /// Runs until it is closed, or every sender of commands is gone and what they sent is done. Indexes that come
+    /// through `wanted` are defined.
     pub async fn run(
         mut self,
         mut commands: mpsc::Receiver<Command>,
         mut wanted: mpsc::Receiver<Definition>,
     ) {
-        let mut wanting = true;
         loop {
-            if self.index_work_is_due(Instant::now()) {
-                // Nobody is waited for; but other tasks may be about to send.
-                tokio::task::yield_now().await;
-                match commands.try_recv() {
-                    Ok(first) => {
-                        if let After::End = self.serve(first, &mut commands).await {
-                            return;
-                        }
-                    }
-                    Err(TryRecvError::Disconnected) => return,
-                    Err(TryRecvError::Empty) => {
-                        if let Ok(definition) = wanted.try_recv() {
-                            self.define(definition).await;
-                        }
-                    }
-                }
-            } else {
-                let patience = self.patience(Instant::now());
-                tokio::select! {
-                    taken = tokio::time::timeout(patience, commands.recv()) => match taken {
-                        Ok(Some(first)) => {
-                            if let After::End = self.serve(first, &mut commands).await {
-                                return;
-                            }
-                        }
-                        Ok(None) => return,
-                        Err(_elapsed) => {}
-                    },
-                    definition = wanted.recv(), if wanting => match definition {
-                        Some(definition) => self.define(definition).await,
-                        None => wanting = false,
-                    },
+            self.form().await;
+            if self.flight.is_none() && self.forming.is_some() {
+                self.launch();
+                if self.flight.is_none() {
+                    // Nothing was changed, so nothing is on its way, and more may be formed.
+                    continue;
                 }
             }
-            self.trim_if_due().await;
-            self.work_on_indexes_if_due().await;
+            if self.is_idle() {
+                if self.gone {
+                    return;
+                }
+                if let After::End = self.work_between_groups().await {
+                    return;
+                }
+            }
+            match self.next_event(&mut commands, &mut wanted).await {
+                Event::Landed(stored) => self.landed(stored).await,
+                Event::Command(first) => self.take(first, &mut commands),
+                Event::Wanted(definition) => self.define(definition).await,
+                Event::Gone => self.gone = true,
+                Event::Nothing => {}
+            }
         }
+    }
+
+    /// Whether no group is formed or on its way.
+    fn is_idle(&self) -> bool {
+        self.flight.is_none() && self.forming.is_none() && self.pending.is_empty()
+    }
+
+    async fn next_event(
+        &mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        wanted: &mut mpsc::Receiver<Definition>,
+    ) -> Event {
+        let now = Instant::now();
+        let takes = self.takes_commands(now, wanted);
+        if let Some(flight) = &mut self.flight {
+            return tokio::select! {
+                biased;
+                stored = &mut flight.stored => Event::Landed(stored),
+                command = commands.recv(), if takes => command.map_or(Event::Gone, Event::Command),
+            };
+        }
+        if self.index_work_is_due(now) {
+            // Nobody is waited for; but other tasks may be about to send.
+            tokio::task::yield_now().await;
+            return match commands.try_recv() {
+                Ok(command) => Event::Command(command),
+                Err(TryRecvError::Disconnected) => Event::Gone,
+                Err(TryRecvError::Empty) => wanted.try_recv().map_or(Event::Nothing, Event::Wanted),
+            };
+        }
+        let patience = self.patience(now);
+        tokio::select! {
+            biased;
+            command = commands.recv() => command.map_or(Event::Gone, Event::Command),
+            Some(definition) = wanted.recv() => Event::Wanted(definition),
+            () = tokio::time::sleep(patience) => Event::Nothing,
+        }
+    }
+
+    /// Whether more commands are taken while a group is on its way. Not while there are bounds that are reached, or
+    /// work that has to wait until nothing is on its way.
+    fn takes_commands(&self, now: Instant, wanted: &mpsc::Receiver<Definition>) -> bool {
+        let room = self.pending.is_empty()
+            && !self.forming.as_ref().is_some_and(Forming::is_full)
+            && self.settles.len() < SETTLES_MAX;
+        let work_waits = !self.others.is_empty()
+            || (self.turn == Turn::Work
+                && (self.trim_is_due() || self.index_work_is_due(now) || !wanted.is_empty()));
+        room && !work_waits && !self.gone
     }
 
     /// How long it may wait for something to do.
@@ -233,358 +342,62 @@ impl Committer {
         }
     }
 
-    /// Serves one command and all commits that wait behind it, up to the bounds of a group.
-    async fn serve(&mut self, first: Command, commands: &mut mpsc::Receiver<Command>) -> After {
-        let mut requests = Vec::new();
-        let mut bytes = 0;
-        let mut settles = Vec::new();
-        let mut alterations = Vec::new();
-        let mut repairs = Vec::new();
-        let mut close = None;
+    /// Takes a command and what waits behind it, as far as there is room in the group that is formed.
+    fn take(&mut self, first: Command, commands: &mut mpsc::Receiver<Command>) {
+        let formed = self.forming.as_ref();
+        let commits = formed.map_or(0, |forming| forming.answered.len());
+        let mut bytes = formed.map_or(0, |forming| forming.bytes);
         let mut command = Some(first);
         while let Some(taken) = command {
             match taken {
                 Command::Commit(request) => {
                     bytes += request.bytes;
-                    requests.push(request);
+                    self.pending.push_back(request);
                 }
-                Command::Settle(reply) => settles.push(reply),
-                Command::Alter(request) => alterations.push(request),
-                Command::Repair(request) => repairs.push(request),
-                Command::Close(reply) => {
-                    close = Some(reply);
-                    break;
+                Command::Settle(reply) => {
+                    self.settles
+                        .push_back((present(self.clock.as_ref()), reply));
                 }
+                Command::Alter(request) => self.others.push_back(Other::Alter(request)),
+                Command::Repair(request) => self.others.push_back(Other::Repair(request)),
+                Command::Close(reply) => self.others.push_back(Other::Close(reply)),
             }
-            let full = requests.len() >= GROUP_COMMITS_MAX
-                || settles.len() + alterations.len() + repairs.len() >= GROUP_COMMITS_MAX
-                || bytes >= GROUP_BYTES_MAX;
+            let full = commits + self.pending.len() >= GROUP_COMMITS_MAX
+                || bytes >= GROUP_BYTES_MAX
+                || self.settles.len() >= SETTLES_MAX
+                || self.others.len() >= OTHERS_MAX
+                || matches!(self.others.back(), Some(Other::Close(_)));
             command = if full { None } else { commands.try_recv().ok() };
         }
-        if !requests.is_empty() {
+        if !self.pending.is_empty() {
             self.pace.commits_came();
-            self.commit(requests).await;
-        }
-        for request in alterations {
-            let answer = self.alter(request.alteration, request.estimated).await;
-            // The caller may have gone away; the alteration is what it is.
-            let _ = request.reply.send(answer);
-        }
-        for request in repairs {
-            let answer = self.repair(request.pass, &request.position).await;
-            // As with alterations.
-            let _ = request.reply.send(answer);
-        }
-        if !settles.is_empty() {
-            self.settle().await;
-            for reply in settles {
-                // Whoever asked may be gone.
-                let _ = reply.send(self.tail.version());
-            }
-        }
-        match close {
-            Some(reply) => {
-                let _ = reply.send(self.store.close().await.map_err(Error::from));
-                After::End
-            }
-            None => After::Continue,
         }
     }
 
-    /// Commits the requests, in as few groups as the bounds allow, and answers every one of their callers.
-    async fn commit(&mut self, mut requests: Vec<Request>) {
-        while !requests.is_empty() {
-            let answers = match self.try_commit(&requests).await {
-                Ok(answers) => answers,
-                Err(error) => vec![Err(error); requests.len()],
-            };
-            let rest = requests.split_off(answers.len().min(requests.len()));
-            for (request, answer) in requests.into_iter().zip(answers) {
-                drop(request.permit);
-                // The caller may have gone away; the commit is what it is.
-                let _ = request.reply.send(answer);
-            }
-            requests = rest;
-        }
-    }
-
-    /// One answer for each of the first requests, for at least one; or the error that all of them share.
-    async fn try_commit(
-        &mut self,
-        requests: &[Request],
-    ) -> Result<Vec<Result<Receipt, Error>>, Error> {
-        if let Some(error) = &self.read_only {
-            return Err(error.clone());
-        }
-        for _ in 0..=HEAD_MOVED_RETRIES_MAX {
-            let documents = self.load(requests).await?;
-            let loaded = |request: &&Request| {
-                let mut writes = request.writes.iter();
-                writes.all(|write| documents.contains_key(&write.path))
-            };
-            let count = requests.iter().take_while(loaded).count();
-            if count == 0 {
-                return Ok(vec![Err(too_big())]);
-            }
-            let requests = requests.get(..count).unwrap_or(requests);
-            let head = self.tail.version();
-            let mut missed = Vec::with_capacity(requests.len());
-            for request in requests {
-                missed.push(match &request.transaction {
-                    Some(transaction) => self.missed(transaction, head).await?,
-                    None => Missed::Entries(Vec::new()),
-                });
-            }
-            let catalog = Arc::clone(&self.catalog);
-            let clock = self.clock.as_ref();
-            let mut group = Group::new(&self.database, clock, &catalog, head, documents);
-            let answers: Vec<_> = requests
-                .iter()
-                .zip(&missed)
-                .map(|(request, missed)| {
-                    let transaction = request
-                        .transaction
-                        .as_deref()
-                        .map(|transaction| (transaction, missed));
-                    group.add(&request.writes, transaction)
-                })
-                .collect();
-            match self.store_group(head, group.finish()).await? {
-                Outcome::Stored => return Ok(answers),
-                Outcome::HeadMoved => self.catch_up().await?,
-            }
-        }
-        Err(moved_too_often())
-    }
-
-    /// The documents that the requests name, as they are at the head, until they have more than
-    /// `LOADED_BYTES_MAX`. Reads those that are not remembered, all from one snapshot; when that snapshot is newer
-    /// than the tail, catches up and starts again.
-    async fn load(
-        &mut self,
-        requests: &[Request],
-    ) -> Result<HashMap<DocumentPath, Option<Arc<Document>>>, Error> {
-        for _ in 0..=HEAD_MOVED_RETRIES_MAX {
-            let mut documents = HashMap::new();
-            let mut unknown: Vec<DocumentPath> = Vec::new();
-            let mut asked = HashSet::new();
-            for write in requests.iter().flat_map(|request| &request.writes) {
-                if !asked.insert(&write.path) {
-                    continue;
+    /// Everything that needs the head for itself.
+    async fn work_between_groups(&mut self) -> After {
+        while let Some(command) = self.others.pop_front() {
+            match command {
+                Other::Alter(request) => {
+                    let answer = self.alter(request.alteration, request.estimated).await;
+                    // The caller may have gone away; the alteration is what it is.
+                    let _ = request.reply.send(answer);
                 }
-                match self.latest.get(&write.path) {
-                    Some(known) => drop(documents.insert(write.path.clone(), known)),
-                    None => unknown.push(write.path.clone()),
+                Other::Repair(request) => {
+                    let answer = self.repair(request.pass, &request.position).await;
+                    // As with alterations.
+                    let _ = request.reply.send(answer);
+                }
+                Other::Close(reply) => {
+                    let _ = reply.send(self.store.close().await.map_err(Error::from));
+                    return After::End;
                 }
             }
-            if unknown.is_empty() {
-                return Ok(documents);
-            }
-            let snapshot = self.store.snapshot().await?;
-            if snapshot.version() != self.tail.version() {
-                self.catch_up_to(snapshot.as_ref()).await?;
-                continue;
-            }
-            let mut bytes = 0;
-            for paths in unknown.chunks(LOAD_DOCUMENTS) {
-                let read = read_documents(snapshot.as_ref(), paths).await?;
-                for (path, document) in paths.iter().zip(read) {
-                    bytes += document.as_ref().map_or(0, |document| document.memory());
-                    if bytes > LOADED_BYTES_MAX {
-                        return Ok(documents);
-                    }
-                    documents.insert(path.clone(), document);
-                }
-            }
-            return Ok(documents);
         }
-        Err(Error::Unavailable(
-            "other servers kept committing; try again".to_owned(),
-        ))
+        self.settle().await;
+        self.trim_if_due().await;
+        self.work_on_indexes_if_due().await;
+        self.turn = Turn::Commits;
+        After::Continue
     }
-
-    /// Every commit after the transaction's view, up to `head`, as far as it is in the ring. What is only in the
-    /// store, which may be far more than fits in memory, is checked here and not kept.
-    async fn missed(&self, transaction: &Transaction, head: Version) -> Result<Missed, Error> {
-        let mut after = transaction.snapshot().version();
-        if let Some((entries, _)) = self.tail.since(after, usize::MAX) {
-            return Ok(Missed::Entries(entries));
-        }
-        let snapshot = self.store.snapshot().await?;
-        while after < head {
-            match read_entries(snapshot.as_ref(), after, RING_ENTRIES_MAX).await? {
-                // A version that the snapshot does not have yet would be a head that was never stored.
-                Stored::Entries { complete_to, .. } if complete_to <= after => break,
-                Stored::Entries {
-                    entries,
-                    complete_to,
-                } => {
-                    let reads = transaction.reads();
-                    let mut entries = entries.iter().map(|published| &published.entry);
-                    if entries.any(|entry| conflicts(&reads, &entry.changes)) {
-                        return Ok(Missed::Lost);
-                    }
-                    after = complete_to;
-                }
-                Stored::TooOld => return Ok(Missed::Lost),
-            }
-        }
-        Ok(Missed::Entries(Vec::new()))
-    }
-
-    /// Stores the group and publishes it.
-    async fn store_group(&mut self, head: Version, formed: Formed) -> Result<Outcome, Error> {
-        if let Some(batch) = formed.batch {
-            let version = batch.version;
-            if let Outcome::HeadMoved = self.apply(head, batch).await? {
-                return Ok(Outcome::HeadMoved);
-            }
-            self.tail.publish(formed.entries, version);
-        }
-        for (path, document) in formed.documents {
-            self.latest.put(path, document);
-        }
-        Ok(Outcome::Stored)
-    }
-
-    /// Gives the store a batch. After an error nothing that is remembered can be relied on.
-    async fn apply(&mut self, head: Version, batch: Batch) -> Result<Outcome, Error> {
-        match self.store.apply(head, batch).await {
-            Ok(Applied::Applied) => Ok(Outcome::Stored),
-            Ok(Applied::HeadMoved(_)) => Ok(Outcome::HeadMoved),
-            Err(error) => {
-                self.latest.clear();
-                tracing::error!(database = %self.database, %error, "a group could not be stored");
-                let answer = Error::Unavailable(error.to_string());
-                match error {
-                    watchfire_storage::Error::Poisoned(_)
-                    | watchfire_storage::Error::Corrupt(_)
-                    | watchfire_storage::Error::Closed => {
-                        self.read_only = Some(answer.clone());
-                    }
-                    watchfire_storage::Error::Unavailable(_)
-                    | watchfire_storage::Error::Locked(_) => {}
-                }
-                Err(answer)
-            }
-        }
-    }
-
-    /// The state at the head, which the tail has reached then.
-    async fn snapshot_at_head(&mut self) -> Result<Arc<dyn Snapshot>, Error> {
-        let snapshot = self.store.snapshot().await?;
-        if snapshot.version() != self.tail.version() {
-            self.catch_up_to(snapshot.as_ref()).await?;
-        }
-        Ok(snapshot)
-    }
-
-    async fn catch_up(&mut self) -> Result<(), Error> {
-        let snapshot = self.store.snapshot().await?;
-        self.catch_up_to(snapshot.as_ref()).await
-    }
-
-    /// Publishes what others have committed, up to the snapshot.
-    async fn catch_up_to(&mut self, snapshot: &dyn Snapshot) -> Result<(), Error> {
-        self.latest.clear();
-        let target = snapshot.version();
-        let tail = self.tail.version();
-        if target < tail {
-            return Err(Error::Corrupt(format!(
-                "the store's head went back from version {} to {}",
-                tail.0, target.0
-            )));
-        }
-        // Others may have altered the indexes, or worked on them.
-        let catalog = stored::load(snapshot).await?;
-        match read_entries(snapshot, tail, RING_ENTRIES_MAX).await? {
-            Stored::Entries {
-                entries,
-                complete_to,
-            } if complete_to == target => self.tail.publish(entries, target),
-            // Too much to keep: whoever needs it reads it from the store.
-            Stored::Entries { .. } | Stored::TooOld => self.tail.skip_to(target),
-        }
-        self.catalog = Arc::new(catalog);
-        Ok(())
-    }
-
-    /// Moves the tail to the present with an empty batch, unless it is there already. A failure leaves it where it is.
-    async fn settle(&mut self) {
-        if self.read_only.is_some() || present(self.clock.as_ref()) <= self.tail.version() {
-            return;
-        }
-        if let Err(error) = self.maintain(Vec::new()).await {
-            tracing::warn!(database = %self.database, %error, "the tail could not be moved to the present");
-        }
-    }
-
-    /// Trims one piece when the time has come. Many pieces take many rounds, with commits in between.
-    async fn trim_if_due(&mut self) {
-        let now = present(self.clock.as_ref());
-        let interval = u64::try_from(TRIM_INTERVAL.as_micros()).unwrap_or(u64::MAX);
-        if self.read_only.is_some() || now.0.saturating_sub(self.trimmed_at.0) < interval {
-            self.trim = Trim::Rests;
-            return;
-        }
-        match self.trim(now).await {
-            // More of it at the next round.
-            Ok(true) => self.trim = Trim::GoesOn,
-            Ok(false) => {
-                self.trim = Trim::Rests;
-                self.trimmed_at = now;
-            }
-            Err(error) => {
-                self.trim = Trim::Rests;
-                self.trimmed_at = now;
-                tracing::warn!(database = %self.database, %error, "the changelog could not be trimmed");
-            }
-        }
-    }
-
-    /// Whether there is more to trim.
-    async fn trim(&mut self, now: Version) -> Result<bool, Error> {
-        let snapshot = self.store.snapshot().await?;
-        let piece = trim::piece(snapshot.as_ref(), now).await?;
-        if !piece.operations.is_empty() {
-            self.maintain(piece.operations).await?;
-        }
-        Ok(piece.more)
-    }
-
-    /// Stores a batch that is no commit, and moves the tail.
-    async fn maintain(
-        &mut self,
-        operations: Vec<watchfire_storage::Operation>,
-    ) -> Result<(), Error> {
-        for _ in 0..=HEAD_MOVED_RETRIES_MAX {
-            match self.maintain_once(operations.clone()).await? {
-                Outcome::Stored => return Ok(()),
-                Outcome::HeadMoved => self.catch_up().await?,
-            }
-        }
-        Err(moved_too_often())
-    }
-
-    /// As `maintain`, if nobody else moved the head.
-    async fn maintain_once(
-        &mut self,
-        operations: Vec<watchfire_storage::Operation>,
-    ) -> Result<Outcome, Error> {
-        let head = self.tail.version();
-        let version = next(self.clock.as_ref(), head);
-        let batch = Batch {
-            version,
-            operations,
-        };
-        let outcome = self.apply(head, batch).await?;
-        if let Outcome::Stored = outcome {
-            self.tail.publish(Vec::new(), version);
-        }
-        Ok(outcome)
-    }
-}
-
-fn moved_too_often() -> Error {
-    Error::Unavailable("other servers kept committing first; try again".to_owned())
 }

@@ -4,7 +4,8 @@
 
 use bytes::Bytes;
 
-use super::{Committer, HEAD_MOVED_RETRIES_MAX, Outcome, moved_too_often};
+use super::head::moved_too_often;
+use super::{Committer, HEAD_MOVED_RETRIES_MAX, Outcome};
 use crate::check::{self, Pass, Repair};
 use crate::error::Error;
 

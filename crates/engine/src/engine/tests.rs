@@ -15,7 +15,7 @@ use crate::changelog::entry::CommitEntry;
 use crate::changelog::tail::RING_BYTES_MAX;
 use crate::changelog::trim::{KEPT_MICROS, PIECE_ENTRIES_MAX};
 use crate::commit::group::COPIED_BYTES_MAX;
-use crate::commit::{LOADED_BYTES_MAX, TRIM_INTERVAL};
+use crate::commit::{GROUP_COMMITS_MAX, LOADED_BYTES_MAX, TRIM_INTERVAL};
 use crate::keyspace::Keyspace;
 use crate::transaction::{ConcurrencyMode, OPEN_TRANSACTIONS_MAX, RECORDED_QUERIES_MAX};
 
@@ -24,6 +24,7 @@ mod indexes;
 mod isolation;
 mod nearest;
 mod past;
+mod pipeline;
 mod serial;
 
 const START: i64 = 1_700_000_000_000_000;
@@ -923,12 +924,28 @@ async fn a_failed_group_is_unavailable_and_the_next_one_works() {
 }
 
 #[tokio::test]
-async fn a_poisoned_store_makes_the_database_read_only() {
+async fn a_store_that_was_poisoned_is_asked_again() {
     let (engine, store, _) = fresh_faulty().await;
     commit(&engine, vec![set("c/a", 1)]).await.unwrap();
-    store.fail_next_apply(watchfire_storage::Error::Poisoned(
-        "flush failed".to_owned(),
-    ));
+    for _ in 0..2 {
+        store.fail_next_apply(watchfire_storage::Error::Poisoned(
+            "flush failed".to_owned(),
+        ));
+        assert!(matches!(
+            commit(&engine, vec![increment("c/a")]).await,
+            Err(Error::Unavailable(_))
+        ));
+        assert_eq!(n(&engine, "c/a").await, Some(1));
+    }
+    commit(&engine, vec![increment("c/a")]).await.unwrap();
+    assert_eq!(n(&engine, "c/a").await, Some(2));
+}
+
+#[tokio::test]
+async fn a_damaged_store_makes_the_database_read_only() {
+    let (engine, store, _) = fresh_faulty().await;
+    commit(&engine, vec![set("c/a", 1)]).await.unwrap();
+    store.fail_next_apply(watchfire_storage::Error::Corrupt("damaged".to_owned()));
     for _ in 0..2 {
         assert!(matches!(
             commit(&engine, vec![increment("c/a")]).await,
@@ -1029,15 +1046,23 @@ async fn a_full_queue_refuses_by_name() {
         tokio::spawn(async move { commit(&engine, vec![set("c/a", 1)]).await })
     };
     store.held(1).await;
-    let waiting: Vec<_> = (0..QUEUE_COMMANDS_MAX)
-        .map(|_| {
+    // While the first is on its way, the next group is filled and then the queue.
+    let mut waiting = Vec::new();
+    for (count, left) in [
+        (GROUP_COMMITS_MAX, QUEUE_COMMANDS_MAX),
+        (QUEUE_COMMANDS_MAX, 0),
+    ] {
+        for _ in 0..count {
             let engine = engine.clone();
-            tokio::spawn(async move { commit(&engine, vec![increment("c/a")]).await })
-        })
-        .collect();
-    while engine.inner.commands.capacity() > 0 {
+            let task = async move { commit(&engine, vec![increment("c/a")]).await };
+            waiting.push(tokio::spawn(task));
+        }
         tokio::task::yield_now().await;
+        while engine.inner.commands.capacity() != left {
+            tokio::task::yield_now().await;
+        }
     }
+    let waiting_count = waiting.len();
     assert!(matches!(
         commit(&engine, vec![increment("c/a")]).await,
         Err(Error::ResourceExhausted(_))
@@ -1047,7 +1072,7 @@ async fn a_full_queue_refuses_by_name() {
     for task in waiting {
         task.await.unwrap().unwrap();
     }
-    assert_eq!(n(&engine, "c/a").await, Some(QUEUE_COMMANDS_MAX as i64 + 1));
+    assert_eq!(n(&engine, "c/a").await, Some(waiting_count as i64 + 1));
 }
 
 #[tokio::test]

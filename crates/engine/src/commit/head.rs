@@ -1,0 +1,186 @@
+//! The head: batches that are no commits, what others have committed, and a store that fails.
+
+use std::sync::Arc;
+
+use watchfire_storage::{Applied, Batch, Snapshot, Version};
+
+use super::{Committer, HEAD_MOVED_RETRIES_MAX, Outcome, TRIM_INTERVAL, Trim};
+use crate::changelog::reader::{Stored, read_entries};
+use crate::changelog::tail::RING_ENTRIES_MAX;
+use crate::changelog::trim;
+use crate::error::Error;
+use crate::index::catalog::stored;
+use crate::version::{next, present};
+
+impl Committer {
+    /// The store has taken a batch.
+    pub(super) fn store_answers(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            tracing::info!(database = %self.database, "the store takes writes again");
+        }
+    }
+
+    /// The store has refused a batch, or lost it: nothing that is remembered can be relied on. What callers hear.
+    pub(super) fn store_failed(&mut self, error: watchfire_storage::Error) -> Error {
+        self.latest.clear();
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::error!(database = %self.database, %error, "commits could not be stored");
+        }
+        let answer = Error::Unavailable(error.to_string());
+        match error {
+            watchfire_storage::Error::Corrupt(_) | watchfire_storage::Error::Closed => {
+                self.read_only = Some(answer.clone());
+            }
+            watchfire_storage::Error::Unavailable(_)
+            | watchfire_storage::Error::Poisoned(_)
+            | watchfire_storage::Error::Locked(_) => {}
+        }
+        answer
+    }
+
+    /// Gives the store a batch and waits for it.
+    async fn apply(&mut self, head: Version, batch: Batch) -> Result<Outcome, Error> {
+        match self.store.apply(head, batch).await {
+            Ok(Applied::Applied) => {
+                self.store_answers();
+                Ok(Outcome::Stored)
+            }
+            Ok(Applied::HeadMoved(_)) => Ok(Outcome::HeadMoved),
+            Err(error) => Err(self.store_failed(error)),
+        }
+    }
+
+    /// The state at the head, which the tail has reached then.
+    pub(super) async fn snapshot_at_head(&mut self) -> Result<Arc<dyn Snapshot>, Error> {
+        let snapshot = self.store.snapshot().await?;
+        if snapshot.version() != self.tail.version() {
+            self.catch_up_to(snapshot.as_ref()).await?;
+        }
+        Ok(snapshot)
+    }
+
+    /// Publishes what others have committed. Nothing of ours may be formed or on its way.
+    pub(super) async fn catch_up(&mut self) -> Result<(), Error> {
+        let snapshot = self.store.snapshot().await?;
+        self.catch_up_to(snapshot.as_ref()).await
+    }
+
+    async fn catch_up_to(&mut self, snapshot: &dyn Snapshot) -> Result<(), Error> {
+        self.latest.clear();
+        let target = snapshot.version();
+        let tail = self.tail.version();
+        if target < tail {
+            return Err(Error::Corrupt(format!(
+                "the store's head went back from version {} to {}",
+                tail.0, target.0
+            )));
+        }
+        // Others may have altered the indexes, or worked on them.
+        let catalog = stored::load(snapshot).await?;
+        match read_entries(snapshot, tail, RING_ENTRIES_MAX).await? {
+            Stored::Entries {
+                entries,
+                complete_to,
+            } if complete_to == target => self.tail.publish(entries, target),
+            // Too much to keep: whoever needs it reads it from the store.
+            Stored::Entries { .. } | Stored::TooOld => self.tail.skip_to(target),
+        }
+        self.catalog = Arc::new(catalog);
+        Ok(())
+    }
+
+    /// Moves the tail to the present with an empty batch for those who wait for it, unless it is there already, and
+    /// answers them. After a failure it is where it was.
+    pub(super) async fn settle(&mut self) {
+        let Some(wanted) = self.settles.iter().map(|(wanted, _)| *wanted).max() else {
+            return;
+        };
+        if self.read_only.is_none()
+            && self.tail.version() < wanted
+            && let Err(error) = self.maintain(Vec::new()).await
+        {
+            tracing::debug!(database = %self.database, %error, "the tail could not be moved to the present");
+        }
+        let version = self.tail.version();
+        for (_, reply) in std::mem::take(&mut self.settles) {
+            // Whoever asked may be gone.
+            let _ = reply.send(version);
+        }
+    }
+
+    /// Whether there may be something to trim.
+    pub(super) fn trim_is_due(&self) -> bool {
+        let now = present(self.clock.as_ref());
+        let interval = u64::try_from(TRIM_INTERVAL.as_micros()).unwrap_or(u64::MAX);
+        self.read_only.is_none() && now.0.saturating_sub(self.trimmed_at.0) >= interval
+    }
+
+    /// Trims one piece when the time has come. Many pieces take many rounds, with commits in between.
+    pub(super) async fn trim_if_due(&mut self) {
+        if !self.trim_is_due() {
+            self.trim = Trim::Rests;
+            return;
+        }
+        let now = present(self.clock.as_ref());
+        match self.trim(now).await {
+            // More of it at the next round.
+            Ok(true) => self.trim = Trim::GoesOn,
+            Ok(false) => {
+                self.trim = Trim::Rests;
+                self.trimmed_at = now;
+            }
+            Err(error) => {
+                self.trim = Trim::Rests;
+                self.trimmed_at = now;
+                tracing::warn!(database = %self.database, %error, "the changelog could not be trimmed");
+            }
+        }
+    }
+
+    /// Whether there is more to trim.
+    async fn trim(&mut self, now: Version) -> Result<bool, Error> {
+        let snapshot = self.store.snapshot().await?;
+        let piece = trim::piece(snapshot.as_ref(), now).await?;
+        if !piece.operations.is_empty() {
+            self.maintain(piece.operations).await?;
+        }
+        Ok(piece.more)
+    }
+
+    /// Stores a batch that is no commit, and moves the tail.
+    async fn maintain(
+        &mut self,
+        operations: Vec<watchfire_storage::Operation>,
+    ) -> Result<(), Error> {
+        for _ in 0..=HEAD_MOVED_RETRIES_MAX {
+            match self.maintain_once(operations.clone()).await? {
+                Outcome::Stored => return Ok(()),
+                Outcome::HeadMoved => self.catch_up().await?,
+            }
+        }
+        Err(moved_too_often())
+    }
+
+    /// As `maintain`, if nobody else moved the head.
+    pub(super) async fn maintain_once(
+        &mut self,
+        operations: Vec<watchfire_storage::Operation>,
+    ) -> Result<Outcome, Error> {
+        let head = self.tail.version();
+        let version = next(self.clock.as_ref(), head);
+        let batch = Batch {
+            version,
+            operations,
+        };
+        let outcome = self.apply(head, batch).await?;
+        if let Outcome::Stored = outcome {
+            self.tail.publish(Vec::new(), version);
+        }
+        Ok(outcome)
+    }
+}
+
+/// What is answered when others always came first.
+pub(super) fn moved_too_often() -> Error {
+    Error::Unavailable("other servers kept committing first; try again".to_owned())
+}

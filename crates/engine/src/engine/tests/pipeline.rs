@@ -1,0 +1,161 @@
+//! One group is formed while another is on its way: what is told to whom, and when.
+
+use tokio::task::JoinHandle;
+use watchfire_model::Precondition;
+
+use super::*;
+
+/// Lets everybody do what can be done without the store.
+async fn settle_tasks() {
+    for _ in 0..32 {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn spawn(engine: &Engine, writes: Vec<Write>) -> JoinHandle<Result<Receipt, Error>> {
+    let engine = engine.clone();
+    tokio::spawn(async move { commit(&engine, writes).await })
+}
+
+fn create(at: &str, n: i64) -> Write {
+    Write {
+        precondition: Precondition::Exists(false),
+        ..set(at, n)
+    }
+}
+
+#[tokio::test]
+async fn commits_gather_on_the_state_that_the_group_on_its_way_leaves() {
+    let (engine, store, _) = fresh_faulty().await;
+    let began = *engine.tail().borrow();
+    store.hold();
+    let first = spawn(&engine, vec![set("c/a", 1)]);
+    store.held(1).await;
+    let others: Vec<_> = (0..10)
+        .map(|_| spawn(&engine, vec![increment("c/a")]))
+        .collect();
+    let again = spawn(&engine, vec![create("c/a", 7)]);
+    settle_tasks().await;
+    assert!(!first.is_finished() && !again.is_finished());
+    assert!(others.iter().all(|other| !other.is_finished()));
+    assert!(
+        read(&engine, "c/a").await.is_none(),
+        "nothing is durable yet"
+    );
+    store.release().await;
+    let mut last = first.await.unwrap().unwrap().version;
+    for other in others {
+        let version = other.await.unwrap().unwrap().version;
+        assert!(version > last);
+        last = version;
+    }
+    assert!(matches!(again.await.unwrap(), Err(Error::AlreadyExists(_))));
+    assert_eq!(n(&engine, "c/a").await, Some(11));
+    let (entries, complete_to) = since(&engine, began, usize::MAX).await;
+    assert_eq!((entries.len(), complete_to), (11, last));
+}
+
+#[tokio::test]
+async fn what_was_formed_on_a_group_that_failed_is_formed_again() {
+    let (engine, store, _) = fresh_faulty().await;
+    for (written, at) in [(0, "c/a"), (1, "c/b")] {
+        store.hold();
+        let first = spawn(&engine, vec![create(at, 1)]);
+        store.held(1).await;
+        let second = spawn(&engine, vec![create(at, 2)]);
+        let third = spawn(&engine, vec![increment("c/n")]);
+        settle_tasks().await;
+        store.crash(written).await;
+        store.restart();
+        assert!(matches!(first.await.unwrap(), Err(Error::Unavailable(_))));
+        third.await.unwrap().unwrap();
+        match written {
+            0 => drop(second.await.unwrap().unwrap()),
+            _ => assert!(matches!(
+                second.await.unwrap(),
+                Err(Error::AlreadyExists(_))
+            )),
+        }
+    }
+    assert_eq!(n(&engine, "c/a").await, Some(2));
+    assert_eq!(n(&engine, "c/b").await, Some(1));
+    assert_eq!(n(&engine, "c/n").await, Some(2));
+}
+
+#[tokio::test]
+async fn both_groups_are_formed_again_when_another_server_came_first() {
+    let inner = MemoryStore::new();
+    let store = FaultyStore::new(Arc::<MemoryStore>::clone(&inner), Faults::default());
+    let clock = HandClock::new();
+    let one = Engine::open(
+        database(),
+        Arc::<FaultyStore>::clone(&store),
+        Arc::<HandClock>::clone(&clock),
+    );
+    let one = one.await.unwrap();
+    let two = open(&inner, &clock).await;
+    let began = *two.tail().borrow();
+    let id = begin(&one).await;
+    let view = one.transaction_view(&id).await.unwrap();
+    assert!(view.document(&path("c/a")).await.unwrap().is_none());
+    store.hold();
+    let first = spawn(&one, vec![increment("c/a")]);
+    store.held(1).await;
+    let second = spawn(&one, vec![increment("c/a"), increment("c/b")]);
+    let lost = {
+        let one = one.clone();
+        tokio::spawn(async move { commit_in(&one, &id, vec![set("c/a", 100)]).await })
+    };
+    settle_tasks().await;
+    commit(&two, vec![increment("c/a")]).await.unwrap();
+    store.release().await;
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    assert!(matches!(lost.await.unwrap(), Err(Error::Aborted)));
+    assert_eq!(n(&one, "c/a").await, Some(3));
+    assert_eq!(n(&two, "c/b").await, Some(1));
+    assert_eq!(since(&one, began, usize::MAX).await.0.len(), 3);
+}
+
+#[tokio::test]
+async fn the_tail_is_settled_by_the_groups_that_land() {
+    let (engine, store, clock) = fresh_faulty().await;
+    store.hold();
+    let first = spawn(&engine, vec![increment("c/a")]);
+    store.held(1).await;
+    clock.advance(1_000_000);
+    let wanted = present(clock.as_ref());
+    let settled = {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.settled_version().await })
+    };
+    settle_tasks().await;
+    let second = spawn(&engine, vec![increment("c/a")]);
+    settle_tasks().await;
+    assert!(!settled.is_finished());
+    store.release().await;
+    first.await.unwrap().unwrap();
+    let receipt = second.await.unwrap().unwrap();
+    assert_eq!(settled.await.unwrap(), receipt.version);
+    assert!(receipt.version >= wanted);
+}
+
+#[tokio::test]
+async fn closing_waits_for_both_groups() {
+    let (engine, store, _) = fresh_faulty().await;
+    store.hold();
+    let first = spawn(&engine, vec![increment("c/a")]);
+    store.held(1).await;
+    let second = spawn(&engine, vec![increment("c/a")]);
+    settle_tasks().await;
+    let closed = {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.close().await })
+    };
+    settle_tasks().await;
+    assert!(!closed.is_finished());
+    store.release().await;
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    closed.await.unwrap().unwrap();
+}
