@@ -27,7 +27,9 @@
 
 pub mod accept;
 pub mod answers;
+#[cfg(feature = "embedded")]
 pub mod assemble;
+#[cfg(feature = "embedded")]
 pub mod check;
 pub mod config;
 pub mod databases;
