@@ -1,23 +1,24 @@
 //! The load generator: starts the built server and measures it over real gRPC.
 //!
 //! Run by hand (`cargo xtask bench`); client and server share the machine, so read figures as ratios
-//! within one run. Nothing here is a test. With `budgets` it measures queries and indexes without a server instead.
+//! within one run. Nothing here is a test. With `budgets` it measures each thing that has a budget, with a server or
+//! without one.
 
 mod budgets;
+mod server;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use watchfire_wire::pb;
 use watchfire_wire::pb::firestore_client::FirestoreClient;
 
-const DATABASE: &str = "projects/bench/databases/(default)";
+use crate::server::{DATABASE, Server};
 
 /// Measures start-up, memory at rest, durable commits and notification latency.
 #[derive(Parser)]
@@ -34,28 +35,12 @@ struct Arguments {
     /// Writes of each notification measurement.
     #[arg(long, default_value_t = 200)]
     writes: usize,
-    /// Port on 127.0.0.1.
-    #[arg(long, default_value_t = 18080)]
-    port: u16,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// What queries, writes and builds of indexes cost, each against its budget.
     Budgets(budgets::Arguments),
-}
-
-struct Server {
-    child: Child,
-    data: PathBuf,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-        std::fs::remove_dir_all(&self.data).ok();
-    }
 }
 
 #[tokio::main]
@@ -68,9 +53,17 @@ async fn main() -> Result<()> {
     let size = std::fs::metadata(&binary)?.len();
     println!("binary: {:.1} MB", size as f64 / 1e6);
 
-    let (server, channel, started) = start(&arguments, &binary).await?;
-    println!("start to first answer: {started:.1?}");
-    println!("memory at rest: {:.1} MiB", memory_mib(&server)?);
+    let data = std::env::temp_dir().join(format!("watchfire-bench-{}", std::process::id()));
+    let measured = measure(&arguments, &binary, &data).await;
+    std::fs::remove_dir_all(&data).ok();
+    measured
+}
+
+async fn measure(arguments: &Arguments, binary: &Path, data: &Path) -> Result<()> {
+    let server = Server::start(binary, data).await?;
+    let channel = server.connect().await?;
+    println!("start to first answer: {:.1?}", server.started);
+    println!("memory at rest: {:.1} MiB", server.memory_mib()?);
 
     for writers in [1, 16, 64] {
         commits(&channel, writers, Duration::from_secs(arguments.seconds)).await?;
@@ -79,51 +72,10 @@ async fn main() -> Result<()> {
         point_reads(&channel, readers, Duration::from_secs(arguments.seconds)).await?;
     }
     for listeners in [1, 100, 1_000] {
-        notifications(&arguments, &channel, listeners).await?;
+        notifications(arguments, &server, &channel, listeners).await?;
     }
-    println!("memory at the end: {:.1} MiB", memory_mib(&server)?);
+    println!("memory at the end: {:.1} MiB", server.memory_mib()?);
     Ok(())
-}
-
-async fn start(arguments: &Arguments, binary: &Path) -> Result<(Server, Channel, Duration)> {
-    let data = std::env::temp_dir().join(format!("watchfire-bench-{}", std::process::id()));
-    let address = format!("127.0.0.1:{}", arguments.port);
-    let begin = Instant::now();
-    let child = std::process::Command::new(binary)
-        .args(["serve", "--listen", &address, "--data"])
-        .arg(&data)
-        .env("RUST_LOG", "warn")
-        .stdout(Stdio::null())
-        .spawn()
-        .context("the server binary starts")?;
-    let server = Server { child, data };
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
-    for _ in 0..10_000 {
-        if let Ok(channel) = endpoint.connect().await {
-            let answer = FirestoreClient::new(channel.clone())
-                .list_collection_ids(pb::ListCollectionIdsRequest {
-                    parent: format!("{DATABASE}/documents"),
-                    ..Default::default()
-                })
-                .await;
-            if answer.is_ok() {
-                return Ok((server, channel, begin.elapsed()));
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    bail!("the server did not answer on {address}")
-}
-
-fn memory_mib(server: &Server) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id()))?;
-    let kib: f64 = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .context("VmRSS in /proc")?
-        .parse()?;
-    Ok(kib / 1024.0)
 }
 
 fn write(path: &str, number: i64) -> pb::Write {
@@ -221,7 +173,12 @@ async fn point_reads(channel: &Channel, readers: usize, length: Duration) -> Res
 }
 
 /// From sending a commit to each listener's snapshot mark that holds it.
-async fn notifications(arguments: &Arguments, channel: &Channel, listeners: usize) -> Result<()> {
+async fn notifications(
+    arguments: &Arguments,
+    server: &Server,
+    channel: &Channel,
+    listeners: usize,
+) -> Result<()> {
     let path = format!("watched/by{listeners}");
     let mut writer = FirestoreClient::new(channel.clone());
     commit(&mut writer, &path, -1).await?;
@@ -230,10 +187,7 @@ async fn notifications(arguments: &Arguments, channel: &Channel, listeners: usiz
     for listener in 0..listeners {
         // A connection carries at most a hundred streams or so: spread them.
         let channel = if listener % 50 == 0 || tasks.is_empty() {
-            Endpoint::from_shared(format!("http://127.0.0.1:{}", arguments.port))?
-                .tcp_nodelay(true)
-                .connect()
-                .await?
+            server.connect().await?
         } else {
             channel_of(&tasks)
         };

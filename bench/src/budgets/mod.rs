@@ -1,10 +1,14 @@
-//! What queries, writes and builds of indexes cost: the engine on the embedded store, in this process.
+//! What has a budget, each measured beside it.
 //!
+//! What queries, writes and builds of indexes cost is measured with the engine on the embedded store, in this process;
+//! what users wait for, with a server process and clients that speak gRPC.
 //! Every figure is a count or a ratio within one run, printed beside its budget. The million documents are kept in
 //! the folder, and used again when the same folder is named; filling it takes some minutes.
 
 mod data;
+mod log;
 mod reads;
+mod served;
 mod size;
 mod writes;
 
@@ -15,6 +19,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use data::Database;
+use served::Setting;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -27,6 +32,12 @@ pub struct Arguments {
     /// Seconds of each measurement of commits.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    /// The server binary, for what is measured with a server.
+    #[arg(long, env = "WATCHFIRE_BIN")]
+    server: Option<PathBuf>,
+    /// Connections over which the clients of a server spread.
+    #[arg(long, default_value_t = 8)]
+    connections: usize,
     /// What is measured; everything when nothing is named.
     which: Vec<Which>,
 }
@@ -45,12 +56,37 @@ enum Which {
     Build,
     /// Bytes on disk.
     Size,
+    /// A server's durable commits beside the bare store with the same batches.
+    Commits,
+    /// Increments of one document beside increments of many.
+    Hot,
+    /// One client's commits beside the disk's own flushes.
+    Single,
 }
 
 pub async fn run(arguments: Arguments) -> Result<()> {
     let wanted = |which| arguments.which.is_empty() || arguments.which.contains(&which);
     if wanted(Which::Write) {
         writes::cost(&arguments.folder, Duration::from_secs(arguments.seconds)).await?;
+    }
+    let with_server = [Which::Commits, Which::Hot, Which::Single];
+    if with_server.into_iter().any(wanted) {
+        let setting = Setting {
+            binary: arguments.server.as_deref().context("--server is needed")?,
+            folder: &arguments.folder.join("with-server"),
+            length: Duration::from_secs(arguments.seconds),
+            connections: arguments.connections,
+        };
+        if wanted(Which::Commits) {
+            served::commits_beside_store(&setting).await?;
+        }
+        if wanted(Which::Hot) {
+            served::hot(&setting).await?;
+        }
+        if wanted(Which::Single) {
+            served::single(&setting).await?;
+        }
+        std::fs::remove_dir_all(setting.folder)?;
     }
     let reads = [
         Which::Limit,
@@ -107,6 +143,14 @@ fn median(taken: &mut [Duration]) -> Result<Duration> {
     taken.sort_unstable();
     taken
         .get(taken.len() / 2)
+        .copied()
+        .context("something was measured")
+}
+
+fn middle(figures: &mut [f64]) -> Result<f64> {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures
+        .get(figures.len() / 2)
         .copied()
         .context("something was measured")
 }
