@@ -54,6 +54,7 @@ pub mod missing;
 pub mod past;
 pub mod planner;
 pub mod record;
+pub mod restored;
 pub mod settings;
 pub mod stage;
 pub mod transaction;

@@ -2,6 +2,9 @@
 
 use prost::Message;
 
+/// The first record of an overall file: the version of its format. The second one is the message.
+pub const OVERALL_VERSION: &[u8] = b"3";
+
 /// Every document, whatever its collection.
 const ALL_KINDS: i32 = 2;
 /// The documents of one collection group.

@@ -11,7 +11,9 @@ use std::path::{Component, Path, PathBuf};
 use crate::decode::{Entity, decode_entity};
 use crate::error::Error;
 use crate::log::{LogError, LogReader, Record};
-use crate::metadata::{self, ExportMetadata, ExportPointer, OutputFile, OverallExportMetadata};
+use crate::metadata::{
+    self, ExportMetadata, ExportPointer, OVERALL_VERSION, OutputFile, OverallExportMetadata,
+};
 
 /// How the name of an overall file ends.
 pub const OVERALL_SUFFIX: &str = ".overall_export_metadata";
@@ -204,13 +206,25 @@ fn no_export(path: &Path) -> Error {
 fn read_overall(path: &Path) -> Result<OverallExportMetadata, Error> {
     let bytes = read_bounded(path)?;
     let mut log = LogReader::new(bytes.as_slice());
-    let Some(Record { offset: _, bytes }) = next_record(&mut log, path)? else {
-        return Err(damaged(path, 0)("expected a record, found an empty file"));
+    let mut next = || {
+        let record = next_record(&mut log, path)?;
+        record.ok_or_else(|| damaged(path, 0)("expected two records, found fewer"))
     };
-    if let Some(Record { offset, bytes: _ }) = next_record(&mut log, path)? {
-        return Err(damaged(path, offset)("expected one record, found another"));
+    let Record { offset, bytes } = next()?;
+    if bytes != OVERALL_VERSION {
+        let known = String::from_utf8_lossy(OVERALL_VERSION);
+        return Err(damaged(path, offset)(format!(
+            "expected a record with the version {known} of the format, found another"
+        )));
     }
-    metadata::decode(&bytes).map_err(damaged(path, 0))
+    let Record { offset, bytes } = next()?;
+    let overall = metadata::decode(&bytes).map_err(damaged(path, offset))?;
+    match next_record(&mut log, path)? {
+        None => Ok(overall),
+        Some(Record { offset, bytes: _ }) => {
+            Err(damaged(path, offset)("expected two records, found more"))
+        }
+    }
 }
 
 fn next_record<R: Read>(log: &mut LogReader<R>, path: &Path) -> Result<Option<Record>, Error> {

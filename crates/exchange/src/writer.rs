@@ -14,7 +14,8 @@ use crate::encode::encode_entity;
 use crate::error::Error;
 use crate::log::LogWriter;
 use crate::metadata::{
-    EntitySetSpec, ExportMetadata, ExportPointer, ExportRun, OutputFile, OverallExportMetadata,
+    EntitySetSpec, ExportMetadata, ExportPointer, ExportRun, OVERALL_VERSION, OutputFile,
+    OverallExportMetadata,
 };
 
 /// An output file ends with the document with which it passes this many bytes.
@@ -206,8 +207,10 @@ impl ExportWriter {
         let file = format!("{}.overall_export_metadata", self.name);
         let path = self.temporary.join(file);
         let mut log = LogWriter::new(Vec::new());
-        let appended = log.append(&overall.encode_to_vec());
-        appended.map_err(Error::file("write", &path))?;
+        for record in [OVERALL_VERSION, &overall.encode_to_vec()] {
+            let appended = log.append(record);
+            appended.map_err(Error::file("write", &path))?;
+        }
         write_synced(&path, &log.into_sink())?;
         sync_folder(&self.temporary)?;
         fs::rename(&self.temporary, &self.destination)

@@ -19,6 +19,7 @@ use crate::accept;
 use crate::config::{self, Serve};
 use crate::databases::{Databases, OpenStore};
 use crate::error::Error;
+use crate::front::backup::Backups;
 use crate::front::grpc_message::GrpcMessageLayer;
 use crate::front::metrics::MetricsLayer;
 use crate::front::{admin, check, grpc};
@@ -142,6 +143,7 @@ impl Server {
             databases.get(name).await?;
         }
         let shutdown = CancellationToken::new();
+        let backups = Backups::new(embedded.clone(), Arc::new(SystemClock), shutdown.clone());
         let connections = accept::connections(listener, accept::connections_max());
         let serving = transport::Server::builder()
             .accept_http1(true)
@@ -156,7 +158,7 @@ impl Server {
             .add_service(grpc::service(databases.clone(), shutdown.clone()))
             .add_service(admin::service(databases.clone()))
             .add_service(admin::operations(databases.clone(), shutdown.clone()))
-            .add_service(check::service(databases.clone(), shutdown.clone()))
+            .add_service(check::service(databases.clone(), backups, shutdown.clone()))
             .serve_with_incoming_shutdown(connections, shutdown.clone().cancelled_owned());
         Ok(Self {
             address,
@@ -290,7 +292,7 @@ fn open_embedded(embedded: Arc<Embedded>) -> OpenStore {
 }
 
 /// The clock of the system.
-pub(crate) struct SystemClock;
+pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {

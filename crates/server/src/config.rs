@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use watchfire_engine::settings::{HISTORY_MAX, HISTORY_MIN};
-use watchfire_model::{DatabaseName, Invalid};
+use watchfire_model::path::check_collection_id;
+use watchfire_model::{DatabaseName, Invalid, Timestamp};
 
 const ABOUT: &str = "A realtime document database that speaks Firestore's gRPC protocol";
 
@@ -26,6 +27,14 @@ Examples:
       Looks at all data of a stopped server, and says whether it is sound
   watchfire check --server 127.0.0.1:8080 --database 'projects/demo/databases/(default)'
       The same for one database of a running server
+  watchfire backup /backups/monday
+      Has a running server copy all that it keeps, while it goes on
+  watchfire restore /backups/monday --data /var/lib/watchfire
+      Makes a data folder of the copy
+  watchfire export /tmp/demo --project demo
+      Writes the documents of a database to files in Firestore's own format
+  watchfire import /tmp/demo --project other
+      Writes the documents of such files to a database
 
 Point any official SDK at it by setting FIRESTORE_EMULATOR_HOST=127.0.0.1:8080.
 Projects and databases need no setup: each is created when it is first used.
@@ -56,6 +65,88 @@ pub enum Command {
     ///
     /// Ends with exit code 1 when something is wrong, with 0 when all is sound or was repaired.
     Check(Check),
+    /// Have a running server copy all that it keeps to a new folder on its disk, while it goes on
+    Backup(Backup),
+    /// Make a data folder of a backup
+    ///
+    /// The whole backup is checked before anything is written.
+    Restore(Restore),
+    /// Write the documents of a database to a new folder, in Firestore's own export format
+    Export(Export),
+    /// Write the documents of an export to a database: those of the same names are replaced, others stay
+    ///
+    /// The whole export is checked before anything is written to the database.
+    Import(Import),
+}
+
+/// What to back up, and where.
+#[derive(Clone, Debug, Args)]
+pub struct Backup {
+    /// The new folder, on the disk of the server. It must not exist, and its parent must
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Address and port of the server, which runs on this machine
+    #[arg(
+        long,
+        env = "WATCHFIRE_SERVER",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub server: String,
+}
+
+/// What to restore, and where.
+#[derive(Clone, Debug, Args)]
+pub struct Restore {
+    /// The backup
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// The data folder to make. It must not exist, or be empty
+    #[arg(long, value_name = "FOLDER")]
+    pub data: PathBuf,
+}
+
+/// What to export, and where.
+#[derive(Clone, Debug, Args)]
+pub struct Export {
+    /// The new folder, on this machine. It must not exist, and its parent must
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    #[command(flatten)]
+    pub remote: Remote,
+    /// Only the documents of collections with this id, wherever they are; may be said several times
+    #[arg(long = "collection", value_name = "ID", value_parser = parse_collection)]
+    pub collections: Vec<String>,
+    /// As it was at this time, as in 2026-01-31T12:00:00Z. Beyond the last hour, a whole minute
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub read_time: Option<Timestamp>,
+}
+
+/// What to import.
+#[derive(Clone, Debug, Args)]
+pub struct Import {
+    /// The folder of the export, or its file *.overall_export_metadata, on this machine
+    #[arg(value_name = "DIR")]
+    pub path: PathBuf,
+    #[command(flatten)]
+    pub remote: Remote,
+    /// Only the documents of collections with this id, wherever they are; may be said several times
+    #[arg(long = "collection", value_name = "ID", value_parser = parse_collection)]
+    pub collections: Vec<String>,
+    /// Only check the export
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn parse_collection(text: &str) -> Result<String, Invalid> {
+    check_collection_id(text).map(|()| text.to_owned())
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    text.parse::<prost_types::Timestamp>()
+        .ok()
+        .and_then(|time| Timestamp::from_parts(time.seconds, time.nanos).ok())
+        .ok_or_else(|| "expected a time as in 2026-01-31T12:00:00Z".to_owned())
 }
 
 /// What to check.

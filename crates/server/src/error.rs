@@ -6,6 +6,8 @@ use watchfire_model::{DocumentName, Invalid};
 use watchfire_realtime::{SessionError, StreamEnd};
 use watchfire_wire::Refusal;
 
+use crate::backup::BackupError;
+
 /// Failures of operations.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -40,6 +42,14 @@ pub enum Error {
         "at most {max} databases can be open at the same time; retry after a restart or use an open one"
     )]
     TooManyDatabases { max: usize },
+    /// A backup was not made.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// What only callers on the same machine may ask for, as long as there is no access control.
+    #[error(
+        "{operation} can be asked for on the machine of the server only, through its loopback address"
+    )]
+    PeerElsewhere { operation: &'static str },
     /// The server is about to end: connect again.
     #[error("the server is shutting down")]
     ShuttingDown,

@@ -7,6 +7,8 @@
 //! database by its name, `answers` bounds what queries take at once, `metrics` counts
 //! what they read, and `status` turns every failure into a code and a sentence, in one place.
 //! `indexes` knows index definitions outside the protocol: files, and the command that deploys them.
+//! `backup` copies all data and puts copies in their place; `exchange` is the commands that write documents to files in
+//! Firestore's own format and read them from such.
 //! `check` is the command that looks at the data of a stopped server, or has a running one look at its own.
 //! `assemble` is the only module that constructs things; nothing is global.
 //!
@@ -29,11 +31,13 @@ pub mod accept;
 pub mod answers;
 #[cfg(feature = "embedded")]
 pub mod assemble;
+pub mod backup;
 #[cfg(feature = "embedded")]
 pub mod check;
 pub mod config;
 pub mod databases;
 pub mod error;
+pub mod exchange;
 pub mod front;
 pub mod indexes;
 pub mod metrics;

@@ -7,10 +7,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
-use watchfire_server::assemble::Server;
-use watchfire_server::check;
+use watchfire_model::Clock;
+use watchfire_server::assemble::{Server, SystemClock};
 use watchfire_server::config::{Check, Command, Config, Indexes, Serve};
+use watchfire_server::exchange::progress::Progress;
 use watchfire_server::indexes::command::{self as index_command, Console};
+use watchfire_server::{backup, check, exchange};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -18,6 +20,31 @@ async fn main() -> ExitCode {
         Command::Serve(settings) => serve(settings).await,
         Command::Indexes(command) => indexes(command).await,
         Command::Check(settings) => check_data(settings).await,
+        Command::Backup(settings) => backup::command::run(settings, &mut std::io::stdout())
+            .await
+            .map_err(anyhow::Error::from),
+        Command::Restore(settings) => {
+            backup::restore::run(settings, SystemClock.now(), &mut std::io::stdout())
+                .await
+                .map_err(anyhow::Error::from)
+        }
+        Command::Export(settings) => {
+            let mut progress = Progress::new(std::io::stderr());
+            exchange::export::run(
+                settings,
+                &SystemClock,
+                &mut std::io::stdout(),
+                &mut progress,
+            )
+            .await
+            .map_err(anyhow::Error::from)
+        }
+        Command::Import(settings) => {
+            let mut progress = Progress::new(std::io::stderr());
+            exchange::import::run(settings, &mut std::io::stdout(), &mut progress)
+                .await
+                .map_err(anyhow::Error::from)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ use watchfire_storage::Error as StoreError;
 use watchfire_wire::Refusal;
 use watchfire_wire::status::encode_status_details;
 
+use crate::backup::BackupError;
 use crate::error::Error;
 
 /// The largest request, in bytes: 10 MiB, and room for what surrounds the documents.
@@ -49,6 +50,10 @@ impl From<Error> for Status {
             }
             Error::TooManyDatabases { max: _ } => {
                 status(Code::ResourceExhausted, error.to_string())
+            }
+            Error::Backup(error) => backup(&error),
+            Error::PeerElsewhere { operation: _ } => {
+                status(Code::PermissionDenied, error.to_string())
             }
             Error::ShuttingDown => status(Code::Unavailable, error.to_string()),
             Error::Transport(transport) => match rephrase(transport.message()) {
@@ -129,6 +134,40 @@ fn store(error: &StoreError) -> Status {
         StoreError::Corrupt(_) => Code::DataLoss,
     };
     tracing::error!(%error, "a store could not be opened");
+    status(code, error.to_string())
+}
+
+fn backup(error: &BackupError) -> Status {
+    let code = match error {
+        BackupError::Place {
+            path: _,
+            complaint: _,
+        }
+        | BackupError::NothingKept(_) => Code::FailedPrecondition,
+        BackupError::File {
+            what: _,
+            path: _,
+            error,
+        } if error.kind() == std::io::ErrorKind::StorageFull => Code::ResourceExhausted,
+        BackupError::File {
+            what: _,
+            path: _,
+            error: _,
+        }
+        | BackupError::Stopped => Code::Unavailable,
+        BackupError::Damaged {
+            path: _,
+            complaint: _,
+        }
+        | BackupError::Newer {
+            path: _,
+            found: _,
+            known: _,
+        } => Code::DataLoss,
+        BackupError::Store(error) => return store(error),
+        BackupError::Engine { database: _, error } => return engine(error.clone()),
+    };
+    tracing::warn!(%error, "a backup was not made");
     status(code, error.to_string())
 }
 

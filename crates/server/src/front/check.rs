@@ -1,4 +1,4 @@
-//! The front for checks of a running server: decode, one call of a service, encode.
+//! The front for what operators ask of a running server: decode, one call of a service, encode. Backups are in `backup`.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use watchfire_wire::pb::watchfire::admin_server::{Admin, AdminServer};
 
 use crate::databases::Databases;
 use crate::error::Error;
+use crate::front::backup::Backups;
 use crate::service::check::{self, Checked};
 use crate::status::REQUEST_SIZE_MAX;
 
@@ -19,9 +20,14 @@ use crate::status::REQUEST_SIZE_MAX;
 const CHECKS_MAX: usize = 1;
 
 /// The service, for the transport. Checks end when `shutdown` is cancelled.
-pub fn service(databases: Arc<Databases>, shutdown: CancellationToken) -> AdminServer<Checks> {
+pub fn service(
+    databases: Arc<Databases>,
+    backups: Backups,
+    shutdown: CancellationToken,
+) -> AdminServer<Checks> {
     AdminServer::new(Checks {
         databases,
+        backups,
         shutdown,
         running: Semaphore::new(CHECKS_MAX),
     })
@@ -31,6 +37,7 @@ pub fn service(databases: Arc<Databases>, shutdown: CancellationToken) -> AdminS
 /// The methods of the service.
 pub struct Checks {
     databases: Arc<Databases>,
+    backups: Backups,
     shutdown: CancellationToken,
     running: Semaphore,
 }
@@ -47,6 +54,13 @@ impl Admin for Checks {
         let database = self.databases.get(&name).await?;
         let checked = check::run(&database, repair, &self.shutdown).await?;
         Ok(Response::new(encode_checked(checked)))
+    }
+
+    async fn backup(
+        &self,
+        request: Request<watchfire::BackupRequest>,
+    ) -> Result<Response<watchfire::BackupResponse>, Status> {
+        self.backups.backup(request).await
     }
 }
 

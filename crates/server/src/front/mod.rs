@@ -1,6 +1,7 @@
 //! Protocols: decode a request, make one call of a service, encode the answer.
 
 pub mod admin;
+pub mod backup;
 pub mod check;
 pub mod grpc;
 pub mod grpc_message;

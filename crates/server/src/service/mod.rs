@@ -3,6 +3,7 @@
 //! A service opens a view or stages a commit and says what came of it. It never sees a protocol's
 //! bytes, and never evaluates a query itself.
 
+pub mod backup;
 pub mod check;
 pub mod commit;
 pub mod indexes;

@@ -1,0 +1,46 @@
+//! `watchfire backup`: asks a running server for a backup of all that it keeps.
+
+use std::io::{self, Write};
+
+use watchfire_wire::pb::watchfire;
+use watchfire_wire::pb::watchfire::admin_client::AdminClient;
+
+use crate::config::Backup;
+use crate::indexes::remote::{RemoteError, connect};
+
+/// Why the command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The server could not be asked, or refused.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// The path or the output is out of reach.
+    #[error("cannot name the folder, or write the output")]
+    Output(#[from] io::Error),
+}
+
+/// Waits until the backup is complete, however long that takes, and says what is in it.
+pub async fn run(settings: Backup, out: &mut impl Write) -> Result<(), CommandError> {
+    let Backup { directory, server } = settings;
+    // Server and command share the disk, but not the folder in which they were started.
+    let directory = std::path::absolute(directory)?;
+    let request = watchfire::BackupRequest {
+        directory: directory.display().to_string(),
+    };
+    let mut admin = AdminClient::new(connect(&server).await?);
+    let backup = admin.backup(request).await.map_err(RemoteError::from)?;
+    let watchfire::BackupResponse {
+        databases,
+        files,
+        bytes,
+    } = backup.into_inner();
+    writeln!(
+        out,
+        "Backed up {files} files, {bytes} bytes, to {}",
+        directory.display()
+    )?;
+    for watchfire::BackupDatabase { name, version } in databases {
+        writeln!(out, "  {name} at version {version}")?;
+    }
+    Ok(())
+}
