@@ -16,6 +16,7 @@ use watchfire_storage::memory::MemoryStore;
 use watchfire_storage::{Error as StoreError, Store};
 
 use crate::accept;
+use crate::backup::take::take;
 use crate::config::{self, Serve};
 use crate::databases::{Databases, OpenStore};
 use crate::error::Error;
@@ -25,6 +26,7 @@ use crate::front::metrics::MetricsLayer;
 use crate::front::{admin, check, grpc};
 use crate::indexes::file::{self, FileError};
 use crate::indexes::first::FirstIndexes;
+use crate::service::backup::TakeBackup;
 
 /// How long calls in flight may take after the order to stop. One connection that never finishes its
 /// request uses all of it, so that it and `CLOSE_MAX` must end before those who run servers lose patience
@@ -143,7 +145,11 @@ impl Server {
             databases.get(name).await?;
         }
         let shutdown = CancellationToken::new();
-        let backups = Backups::new(embedded.clone(), Arc::new(SystemClock), shutdown.clone());
+        let backups = Backups::new(
+            embedded.clone().map(take_backup),
+            Arc::new(SystemClock),
+            shutdown.clone(),
+        );
         let connections = accept::connections(listener, accept::connections_max());
         let serving = transport::Server::builder()
             .accept_http1(true)
@@ -288,6 +294,13 @@ fn open_embedded(embedded: Arc<Embedded>) -> OpenStore {
                 .await
                 .unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
         })
+    })
+}
+
+fn take_backup(embedded: Arc<Embedded>) -> TakeBackup {
+    Box::new(move |directory, now, shutdown| {
+        let stopped = move || shutdown.is_cancelled();
+        Box::pin(take(embedded.clone(), directory, now, stopped))
     })
 }
 

@@ -29,8 +29,10 @@
 
 pub mod accept;
 pub mod answers;
+#[cfg(feature = "embedded")]
 pub mod assemble;
 pub mod backup;
+#[cfg(feature = "embedded")]
 pub mod check;
 pub mod config;
 pub mod databases;

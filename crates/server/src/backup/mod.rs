@@ -18,9 +18,11 @@
 
 pub mod command;
 mod error;
-mod files;
+pub mod files;
 pub mod manifest;
+#[cfg(feature = "embedded")]
 pub mod restore;
+#[cfg(feature = "embedded")]
 pub mod take;
 
 pub use error::BackupError;

@@ -10,33 +10,32 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status};
 use watchfire_model::Clock;
-use watchfire_storage::embedded::Embedded;
 use watchfire_wire::pb::watchfire;
 
 use crate::backup::manifest::Manifest;
 use crate::error::Error;
-use crate::service::backup;
+use crate::service::backup::{self, TakeBackup};
 
 /// Backups that one server makes at the same time. Each reads everything; a further one is refused.
 const BACKUPS_MAX: usize = 1;
 
 /// What the method needs.
 pub struct Backups {
-    embedded: Option<Arc<Embedded>>,
+    take_backup: Arc<Option<TakeBackup>>,
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
     running: Arc<Semaphore>,
 }
 
 impl Backups {
-    /// `embedded` is absent when nothing is kept. Backups end when `shutdown` is cancelled.
+    /// `take_backup` is absent when nothing is kept. Backups end when `shutdown` is cancelled.
     pub fn new(
-        embedded: Option<Arc<Embedded>>,
+        take_backup: Option<TakeBackup>,
         clock: Arc<dyn Clock>,
         shutdown: CancellationToken,
     ) -> Self {
         Self {
-            embedded,
+            take_backup: Arc::new(take_backup),
             clock,
             shutdown,
             running: Arc::new(Semaphore::new(BACKUPS_MAX)),
@@ -56,16 +55,13 @@ impl Backups {
         let watchfire::BackupRequest { directory } = request.into_inner();
         let running = Arc::clone(&self.running);
         let running = running.try_acquire_owned().map_err(|_| backup::busy())?;
-        let backup = backup::run(
-            self.embedded.clone(),
-            PathBuf::from(directory),
-            self.clock.now(),
-            self.shutdown.clone(),
-        );
+        let take_backup = Arc::clone(&self.take_backup);
+        let (now, shutdown) = (self.clock.now(), self.shutdown.clone());
         // A caller who hangs up takes nothing away from others who count on the backup.
         let task = tokio::spawn(async move {
             let _running = running;
-            backup.await
+            let take_backup = take_backup.as_ref().as_ref();
+            backup::run(take_backup, PathBuf::from(directory), now, shutdown).await
         });
         let manifest = task.await.map_err(|_| Error::ShuttingDown)??;
         Ok(Response::new(encode_manifest(manifest)))

@@ -1,31 +1,39 @@
 //! A backup of everything that the server keeps.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use watchfire_model::Timestamp;
-use watchfire_storage::embedded::Embedded;
 
 use crate::backup::BackupError;
 use crate::backup::manifest::Manifest;
-use crate::backup::take::take;
 use crate::error::Error;
 
+/// Makes a backup of the server's store in a folder. Gives up when the token is cancelled.
+pub type TakeBackup = Box<
+    dyn Fn(
+            PathBuf,
+            Timestamp,
+            CancellationToken,
+        ) -> BoxFuture<'static, Result<Manifest, BackupError>>
+        + Send
+        + Sync,
+>;
+
 /// Writes a backup to `directory`, while others go on. It is finished even when nobody waits for it any more; when
-/// the server ends before, nothing is left of it.
+/// the server ends before, nothing is left of it. `take_backup` is absent when nothing is kept.
 pub async fn run(
-    embedded: Option<Arc<Embedded>>,
+    take_backup: Option<&TakeBackup>,
     directory: PathBuf,
     now: Timestamp,
     shutdown: CancellationToken,
 ) -> Result<Manifest, Error> {
-    let embedded = embedded.ok_or(BackupError::NothingKept(
+    let take_backup = take_backup.ok_or(BackupError::NothingKept(
         "the server keeps its data in memory, so there is nothing to back up; start it without --memory",
     ))?;
     let shown = directory.display().to_string();
-    let stopped = move || shutdown.is_cancelled();
-    let manifest = take(embedded, directory, now, stopped).await?;
+    let manifest = take_backup(directory, now, shutdown).await?;
     tracing::info!(
         directory = %shown,
         files = manifest.files.len(),
