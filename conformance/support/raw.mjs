@@ -52,6 +52,16 @@ export class Raw {
       }
     });
   }
+  // One call with one answer that can be cancelled meanwhile: `call.cancel()`, and a promise of the answer.
+  begin(method, request) {
+    const { path: name, encode, decode } = this.#parts(method);
+    let call;
+    const answer = new Promise((resolve, reject) => {
+      call = this.client.makeUnaryRequest(name, encode, decode, request, this.metadata, (error, decoded) =>
+        error ? reject({ code: error.code, message: error.details }) : resolve(decoded));
+    });
+    return { call, answer };
+  }
   // A two-way stream: `send`, `next` (one answer, or {error}), `end`.
   stream(method) {
     const { path: name, encode, decode } = this.#parts(method);
