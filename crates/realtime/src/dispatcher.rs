@@ -6,6 +6,10 @@
 //! read through a set of jobs. Entries are taken in bounded pieces, so that requests are heard between
 //! them. After each step the sessions that it touched are flushed, if they may speak.
 //!
+//! What is ready is taken in a fixed order, so that the same events have the same outcome: jobs that are done, streams
+//! that call, heartbeats, and then requests and entries by turns. None of the first three can go on by itself: each
+//! follows from a request or an entry, so the last two always get their turn.
+//!
 //! # Reading does not stop the others
 //!
 //! Results and replays are read in spawned jobs, a bounded number at a time. A result that was read at
@@ -208,6 +212,8 @@ struct Dispatcher {
     behind: BTreeSet<SessionId>,
     /// Every entry up to here was processed.
     version: Version,
+    /// Whose turn it is when both requests and entries wait.
+    requests_first: bool,
     /// The tail at which reading made no progress; wait for the next.
     stuck_at: Option<Version>,
     jobs: JoinSet<Done>,
@@ -247,6 +253,7 @@ impl Dispatcher {
             sessions: HashMap::new(),
             behind: BTreeSet::new(),
             version,
+            requests_first: true,
             stuck_at: None,
             jobs: JoinSet::new(),
             job_permits: Arc::new(Semaphore::new(JOBS_MAX)),
@@ -265,19 +272,9 @@ impl Dispatcher {
             let tail = *self.tail.borrow_and_update();
             let work = tail > self.version && self.stuck_at != Some(tail);
             let signal = Arc::clone(&self.signal);
+            let requests_first = self.requests_first;
             tokio::select! {
-                command = self.requests.recv() => match command {
-                    Some(Command::Add { session, queue, add, reply }) => {
-                        let answer = self.add(session, queue, add).await;
-                        // A caller that no longer waits is told by its outbox.
-                        let _ = reply.send(answer);
-                    }
-                    Some(Command::Remove { session, target_id }) => self.remove(session, target_id),
-                    Some(Command::Close) | None => {
-                        self.end_all(None);
-                        return;
-                    }
-                },
+                biased;
                 Some(done) = self.jobs.join_next(), if !self.jobs.is_empty() => match done {
                     Ok(done) => self.done(done).await,
                     // Nobody waits for it any more.
@@ -290,6 +287,25 @@ impl Dispatcher {
                 },
                 () = signal.called() => self.called(),
                 _ = heartbeat.tick() => self.settle(),
+                () = std::future::ready(()), if work && !requests_first => {
+                    self.requests_first = true;
+                    self.step(tail).await;
+                }
+                command = self.requests.recv() => {
+                    self.requests_first = false;
+                    match command {
+                        Some(Command::Add { session, queue, add, reply }) => {
+                            let answer = self.add(session, queue, add).await;
+                            // A caller that no longer waits is told by its outbox.
+                            let _ = reply.send(answer);
+                        }
+                        Some(Command::Remove { session, target_id }) => self.remove(session, target_id),
+                        Some(Command::Close) | None => {
+                            self.end_all(None);
+                            return;
+                        }
+                    }
+                }
                 changed = self.tail.changed(), if !work => {
                     if changed.is_err() {
                         self.end_all(Some(&StreamEnd::Unavailable("the database is closed".to_owned())));
@@ -413,7 +429,7 @@ impl Dispatcher {
     }
 
     fn end_all(&mut self, end: Option<&StreamEnd>) {
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        let ids: BTreeSet<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             if let Some(connected) = self.sessions.get(&id) {
                 connected.queue.end(end.cloned());

@@ -20,6 +20,7 @@ pub async fn run(
     shutdown: &CancellationToken,
 ) -> Result<Checked, Error> {
     tokio::select! {
+        biased;
         checked = check(database, repairs) => checked,
         () = shutdown.cancelled() => Err(Error::ShuttingDown),
     }

@@ -206,6 +206,7 @@ pub async fn wait(
             return Ok(found);
         }
         tokio::select! {
+            biased;
             () = &mut over => return Ok(found),
             () = shutdown.cancelled() => return Err(Error::ShuttingDown),
             () = tokio::time::sleep(OPERATION_INTERVAL) => {}

@@ -6,10 +6,11 @@
 //! takes nothing for too long is told so, and keeps no memory meanwhile.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
 use watchfire_engine::{ExecutionStats, IndexUsed, QueryRun, TransactionId, View};
 use watchfire_model::{Aggregation, Document, Nearest, Query, Timestamp, Value};
 use watchfire_wire::explain::{Billing, Costs};
@@ -270,6 +271,7 @@ impl Running {
             let answers = self.answers.clone();
             let portion = async { self.portion(answers.turn().await).await };
             let portion = tokio::select! {
+                biased;
                 portion = portion => portion,
                 // Nobody waits for it any more: neither a turn nor the store is kept busy with it.
                 () = portions.closed() => return,
