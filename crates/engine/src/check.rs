@@ -2,7 +2,8 @@
 //!
 //! Documents are the truth. Every document must have its entries in every index that may be read, with what they
 //! hold, and no entry may be there that no document has. What an index has so far that is still being built, or that
-//! is being removed, is not wrong.
+//! is being removed, is not wrong. Nothing may stand anywhere since a version that has not come yet. Of the history
+//! only whether it can be read is looked at.
 //!
 //! All work is done in pieces of bounded size. Nothing is written here: the committer stores what a piece of a repair
 //! finds.
@@ -18,12 +19,13 @@ use watchfire_storage::{Direction, Operation, Range, Snapshot};
 
 use crate::definition::{IndexId, Scope};
 use crate::error::Error;
-use crate::index::build::count;
+use crate::index::build::{count, put};
 use crate::index::catalog::{Catalog, IndexState, stored};
 use crate::index::entries::{Entries, entries, group_start, read_group_entry, stored_entries};
 use crate::index::key::{Place, defined_start, read_entry};
-use crate::keyspace::{Catalogue, FORMAT, Keyspace, catalogue_key, document_key};
+use crate::keyspace::{Catalogue, FORMAT, Keyspace, catalogue_key, document_key, read_history_key};
 use crate::record::decode_record;
+use crate::stamp::{contents, since};
 
 /// How many faults a report describes; all are counted.
 pub const EXAMPLES_MAX: usize = 20;
@@ -57,7 +59,7 @@ pub enum Fault {
     Wrong,
     /// An entry is there that no document has.
     Surplus,
-    /// A stored document cannot be read; nothing is known about its entries.
+    /// A stored document cannot be read, and nothing is known about its entries; or an entry of the history cannot.
     Unreadable,
 }
 
@@ -76,10 +78,12 @@ pub struct Example {
 
 impl Display for Example {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let of_history = self.key.first() == Some(&Keyspace::History.byte());
         f.write_str(match self.fault {
             Fault::Missing => "missing entry",
             Fault::Wrong => "entry with wrong contents",
             Fault::Surplus => "surplus entry",
+            Fault::Unreadable if of_history => "unreadable entry of the history",
             Fault::Unreadable => "unreadable document",
         })?;
         if let Some(document) = &self.document {
@@ -183,11 +187,22 @@ pub async fn check(snapshot: &dyn Snapshot) -> Result<Report, Error> {
         }
         tokio::task::yield_now().await;
     }
+    let documents_are_readable = report.unreadable == 0;
+    let mut position = Bytes::new();
+    loop {
+        let piece = history_piece(snapshot, &position).await?;
+        report.add(piece.found);
+        match piece.next {
+            Some(next) => position = next,
+            None => break,
+        }
+        tokio::task::yield_now().await;
+    }
     for part in PARTS {
         report.entries += count(snapshot, part.range(), u64::MAX).await?;
     }
     // All that must be there is there, and nothing else is: no entry needs to be looked at by itself.
-    if rules.at_rest && report.unreadable == 0 && report.entries == needed - report.missing {
+    if rules.at_rest && documents_are_readable && report.entries == needed - report.missing {
         return Ok(report);
     }
     for part in PARTS {
@@ -205,9 +220,11 @@ pub async fn check(snapshot: &dyn Snapshot) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// What a repair goes through, in this order: the documents, then every part that holds entries.
+/// What a repair goes through, in this order: the documents, every part that holds entries, the history.
 pub fn passes() -> impl Iterator<Item = Pass> {
-    std::iter::once(Pass::Documents).chain(PARTS.map(Pass::Entries))
+    std::iter::once(Pass::Documents)
+        .chain(PARTS.map(Pass::Entries))
+        .chain([Pass::History])
 }
 
 /// What one pass of a repair looks at.
@@ -217,6 +234,8 @@ pub enum Pass {
     Documents,
     /// The entries in a part of the key space, for surplus ones.
     Entries(Keyspace),
+    /// The history, for what cannot be read.
+    History,
 }
 
 /// One piece of a pass, from `position` on: what would make it right, and where the next one begins. Documents that
@@ -228,6 +247,7 @@ pub async fn piece(snapshot: &dyn Snapshot, pass: Pass, position: &Bytes) -> Res
     } = match pass {
         Pass::Documents => documents_piece(snapshot, &rules, position).await?,
         Pass::Entries(part) => entries_piece(snapshot, &rules, part, position).await?,
+        Pass::History => history_piece(snapshot, position).await?,
     };
     Ok(Repair { operations, next })
 }
@@ -294,9 +314,10 @@ impl Rules {
                     None => format!("index {id}, which does not exist"),
                 }
             }
-            Some(Keyspace::Document | Keyspace::Changelog | Keyspace::Catalogue) | None => {
-                "no index".to_owned()
-            }
+            Some(
+                Keyspace::Document | Keyspace::Changelog | Keyspace::Catalogue | Keyspace::History,
+            )
+            | None => "no index".to_owned(),
         }
     }
 }
@@ -373,7 +394,11 @@ async fn documents_piece(
         let stored = snapshot.get_many(&keys).await?;
         for ((key, value), stored) in needed.into_iter().zip(stored) {
             let fault = match stored {
-                Some(stored) if stored == value => continue,
+                Some(stored)
+                    if contents(&stored) == value && since(&stored) <= snapshot.version() =>
+                {
+                    continue;
+                }
                 Some(_) => Fault::Wrong,
                 None => Fault::Missing,
             };
@@ -384,7 +409,7 @@ async fn documents_piece(
                 key: key.clone(),
             });
             bytes += key.len() + value.len();
-            piece.operations.push(Operation::Put { key, value });
+            piece.operations.push(put(&document, (key, value)));
         }
     }
     piece.next = last.filter(|_| page.more);
@@ -454,6 +479,35 @@ async fn entries_piece(
     Ok(piece)
 }
 
+/// Entries of the history from `position` on, each of which must be readable.
+async fn history_piece(snapshot: &dyn Snapshot, position: &Bytes) -> Result<Piece, Error> {
+    let range = from(Keyspace::History.range(), position);
+    let page = snapshot
+        .page(&range, Direction::Forward, PIECE_ENTRIES)
+        .await?;
+    let mut piece = Piece::new();
+    piece.next = page
+        .entries
+        .last()
+        .filter(|_| page.more)
+        .map(|(key, _)| just_after(key));
+    for (key, value) in page.entries {
+        let readable = read_history_key(&key)
+            .is_some_and(|(_, until)| since(&value) <= until && until <= snapshot.version());
+        if readable {
+            continue;
+        }
+        piece.found.push(Example {
+            fault: Fault::Unreadable,
+            document: None,
+            index: String::new(),
+            key: key.clone(),
+        });
+        piece.operations.push(Operation::Delete { key });
+    }
+    Ok(piece)
+}
+
 fn said(catalog: &Catalog, part: Keyspace, key: &Bytes) -> Said {
     let of = |path: Option<DocumentPath>| path.map_or(Said::Nothing, Said::Of);
     match part {
@@ -473,7 +527,9 @@ fn said(catalog: &Catalog, part: Keyspace, key: &Bytes) -> Said {
                 }
             }
         }
-        Keyspace::Document | Keyspace::Changelog | Keyspace::Catalogue => Said::Nothing,
+        Keyspace::Document | Keyspace::Changelog | Keyspace::Catalogue | Keyspace::History => {
+            Said::Nothing
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::index::build::{ESTIMATE_MAX, estimate};
 use crate::index::catalog::alter::Alteration;
 use crate::index::catalog::{Catalog, FieldIndex, FieldKey, OperationId, stored};
 use crate::keyspace::{Catalogue, FORMAT, catalogue_key};
-use crate::past::{Room, future_complaint};
+use crate::past::{check_version, kept_micros, snapshot_at};
 use crate::settings::Settings;
 use crate::stage::{Staged, Start, writes_len};
 use crate::transaction::{Access, TransactionId, TransactionOptions, Transactions};
@@ -49,7 +49,7 @@ struct Inner {
     waiting_kib: Arc<Semaphore>,
     transactions: Transactions,
     context: Arc<Context>,
-    past: Room,
+    kept_micros: u64,
 }
 
 impl Engine {
@@ -84,6 +84,7 @@ impl Engine {
             Arc::clone(&clock),
             Arc::clone(&tail),
             Arc::new(catalog),
+            kept_micros(settings.history),
         );
         let (wanted, wanted_queue) = mpsc::channel(WANTED_INDEXES_MAX);
         tokio::spawn(committer.run(queue, wanted_queue));
@@ -105,7 +106,7 @@ impl Engine {
                 waiting_kib,
                 transactions,
                 context,
-                past: Room::default(),
+                kept_micros: kept_micros(settings.history),
             }),
         })
     }
@@ -124,8 +125,8 @@ impl Engine {
         )
     }
 
-    /// The database as it was at `time`. Fails with `FailedPrecondition` for a time before what is kept, with `Invalid`
-    /// for a time that has not come yet, and with `ResourceExhausted` when too much was changed since: see `past`.
+    /// The database as it was at `time`. Fails with `FailedPrecondition` for a time before what is kept, and with
+    /// `Invalid` for one that has not come yet, or more than an hour ago lies between two minutes.
     pub async fn view_at(&self, time: Timestamp) -> Result<View, Error> {
         View::of_snapshot(
             Arc::clone(&self.inner.context),
@@ -270,11 +271,10 @@ impl Engine {
     async fn snapshot_at(&self, time: Timestamp) -> Result<Arc<dyn Snapshot>, Error> {
         let inner = &self.inner;
         let version = Version(u64::try_from(time.micros()).unwrap_or(0));
+        let now = present(inner.clock.as_ref()).max(inner.tail.version());
+        check_version(version, now, inner.kept_micros)?;
         let mut snapshot = inner.store.snapshot().await?;
         if snapshot.version() < version {
-            if version > present(inner.clock.as_ref()) {
-                return Err(future_complaint());
-            }
             // The time has come without a commit. Once the tail has passed it, none can appear before it.
             self.settled_version().await;
             snapshot = inner.store.snapshot().await?;
@@ -284,8 +284,7 @@ impl Engine {
                 ));
             }
         }
-        let catalog = inner.context.catalogs.at(snapshot.as_ref()).await?;
-        inner.past.snapshot_at(snapshot, version, &catalog).await
+        snapshot_at(snapshot, version).await
     }
 
     /// A view whose reads are recorded in the transaction.

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use watchfire_model::{Document, DocumentName, DocumentPath, Fields, GeoPoint, Timestamp, Value};
+use watchfire_storage::Version;
 
 use crate::error::Error;
 
@@ -69,6 +70,17 @@ pub fn decode_record(path: &DocumentPath, bytes: &[u8]) -> Result<Document, Erro
 /// A document without its fields, which are not looked at: for those who ask for its name and times alone.
 pub fn decode_times(path: &DocumentPath, bytes: &[u8]) -> Result<Document, Error> {
     decode_record(path, bytes.get(..HEADER_LEN).unwrap_or(bytes))
+}
+
+/// The version of the commit that wrote a record: its update time. `None` if the bytes are no record.
+pub fn record_since(bytes: &[u8]) -> Option<Version> {
+    let mut input = Input { rest: bytes };
+    if input.byte()? != RECORD_FORMAT {
+        return None;
+    }
+    let _create_time = input.array::<8>()?;
+    let update_time = i64::from_be_bytes(input.array()?);
+    Some(Version(u64::try_from(update_time).unwrap_or(0)))
 }
 
 fn put_varint(mut value: u64, out: &mut Vec<u8>) {

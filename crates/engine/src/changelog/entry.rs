@@ -91,6 +91,25 @@ pub fn decode_entry(version: Version, bytes: &[u8]) -> Result<CommitEntry, Error
     }
 }
 
+/// The record that a document had before a commit, from the commit's stored bytes, of which nothing else is looked at.
+/// `None` if there was none, or the bytes are no entry.
+pub fn before_of(path: &DocumentPath, bytes: &Bytes) -> Option<Bytes> {
+    let (format, mut rest) = bytes.split_first()?;
+    if *format != ENTRY_FORMAT {
+        return None;
+    }
+    for _ in 0..take_number(&mut rest)? {
+        let len = take_number(&mut rest)?;
+        let found = take_bytes(len, &mut rest)? == path.as_str().as_bytes();
+        let before = take_record(&mut rest)?;
+        take_record(&mut rest)?;
+        if found {
+            return before.map(|before| bytes.slice_ref(before));
+        }
+    }
+    None
+}
+
 fn put_number(value: usize, out: &mut Vec<u8>) {
     let value = u32::try_from(value).expect("documents and commits are far smaller than 4 GiB");
     out.extend_from_slice(&value.to_be_bytes());
@@ -183,6 +202,7 @@ mod tests {
         assert_eq!((entry.version, entry.changes.len()), (Version(9), 1));
         assert!(entry.changes[0].before.is_none());
         assert_eq!(entry.changes[0].after.as_ref().unwrap().update_time, time);
+        assert_eq!(before_of(&path, &bytes), None);
         for end in 0..bytes.len() {
             assert!(decode_entry(Version(9), &bytes[..end]).is_err());
         }

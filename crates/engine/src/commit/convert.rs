@@ -1,4 +1,7 @@
-//! From the key space's format 1 to the present one, before a database is served.
+//! From older formats of the key space to the present one, before a database is served.
+//!
+//! Format 2 had no history: that history begins now is noted, and nothing else is written. What its index entries hold
+//! counts as being there since before.
 //!
 //! Format 1 kept nothing in index entries; now they say what their keys lose. All entries are deleted and written
 //! again, in batches of bounded size. Until the last batch the format is marked as unfinished, so that no other
@@ -8,7 +11,7 @@
 
 use bytes::Bytes;
 use watchfire_model::{Clock, DatabaseName};
-use watchfire_storage::{Applied, Batch, Direction, Operation, Store};
+use watchfire_storage::{Applied, Batch, Direction, Operation, Store, Version};
 
 use crate::error::Error;
 use crate::index::build::rewrite_piece;
@@ -19,8 +22,11 @@ use crate::version::next;
 /// Keys that one batch deletes.
 const DELETES_MAX: usize = 10_000;
 
-/// The format before.
-const OLD: &[u8] = &[1];
+/// The format before, which had no history.
+const WITHOUT_HISTORY: &[u8] = &[2];
+
+/// The format before that, and what says that its conversion to the format before was not finished.
+const OLD: [&[u8]; 2] = [&[1], &[2, 0]];
 
 /// The format while its conversion is not finished.
 const UNFINISHED: &[u8] = &[FORMAT, 0];
@@ -33,13 +39,17 @@ pub async fn convert_if_old(
 ) -> Result<(), Error> {
     let snapshot = store.snapshot().await?;
     let format = snapshot.get(&catalogue_key(Catalogue::Format)).await?;
+    let mut conversion = Conversion { store, clock };
     match format.as_deref() {
-        Some(format) if format == OLD || format == UNFINISHED => {}
+        Some(WITHOUT_HISTORY) => {
+            tracing::info!(%database, "the database is converted to storage format {FORMAT}: the past can be read from now on");
+            return conversion.finish().await;
+        }
+        Some(format) if OLD.contains(&format) || format == UNFINISHED => {}
         Some(_) | None => return Ok(()),
     }
     drop(snapshot);
     tracing::info!(%database, "the database is converted to storage format {FORMAT}; this happens once");
-    let mut conversion = Conversion { store, clock };
     conversion.mark(UNFINISHED).await?;
     for part in [Keyspace::Index, Keyspace::Group] {
         while conversion.delete_some(part).await? {}
@@ -60,7 +70,7 @@ pub async fn convert_if_old(
         }
         tokio::task::yield_now().await;
     }
-    conversion.mark(&[FORMAT]).await?;
+    conversion.finish().await?;
     tracing::info!(%database, documents, "the database is converted");
     Ok(())
 }
@@ -80,6 +90,24 @@ impl Conversion<'_> {
         self.apply(snapshot.version(), vec![mark]).await
     }
 
+    /// Notes the format, and that there is history from here on.
+    async fn finish(&mut self) -> Result<(), Error> {
+        let snapshot = self.store.snapshot().await?;
+        let head = snapshot.version();
+        let from = next(self.clock, head);
+        let operations = vec![
+            Operation::Put {
+                key: catalogue_key(Catalogue::Format),
+                value: Bytes::from_static(&[FORMAT]),
+            },
+            Operation::Put {
+                key: catalogue_key(Catalogue::HistoryFrom),
+                value: Bytes::copy_from_slice(&from.0.to_be_bytes()),
+            },
+        ];
+        self.apply_at(head, from, operations).await
+    }
+
     /// Whether there is more to delete.
     async fn delete_some(&mut self, part: Keyspace) -> Result<bool, Error> {
         let snapshot = self.store.snapshot().await?;
@@ -96,13 +124,19 @@ impl Conversion<'_> {
         Ok(page.more)
     }
 
-    async fn apply(
+    async fn apply(&mut self, head: Version, operations: Vec<Operation>) -> Result<(), Error> {
+        let version = next(self.clock, head);
+        self.apply_at(head, version, operations).await
+    }
+
+    async fn apply_at(
         &mut self,
-        head: watchfire_storage::Version,
+        head: Version,
+        version: Version,
         operations: Vec<Operation>,
     ) -> Result<(), Error> {
         let batch = Batch {
-            version: next(self.clock, head),
+            version,
             operations,
         };
         match self.store.apply(head, batch).await? {

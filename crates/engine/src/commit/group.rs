@@ -21,10 +21,13 @@ use crate::changelog::entry::{CommitEntry, EncodedChange, encode_entry};
 use crate::changelog::tail::Published;
 use crate::commit::conflict::conflicts;
 use crate::error::Error;
+use crate::history::Unknown;
 use crate::index;
 use crate::index::catalog::Catalog;
-use crate::keyspace::{changelog_key, document_key};
+use crate::index::diff::Difference;
+use crate::keyspace::{changelog_key, document_key, history_key};
 use crate::record::encode_record;
+use crate::stamp::stamped;
 use crate::transaction::Transaction;
 use crate::version::{next, timestamp};
 
@@ -64,12 +67,16 @@ pub struct Group {
     last: Version,
     entries: Vec<Published>,
     operations: BTreeMap<Bytes, Option<Bytes>>,
+    /// Entries that it takes away, of which the state on which it stands knows since when they were there.
+    unknown: Vec<Unknown>,
 }
 
 /// A group ready to be stored.
 pub struct Formed {
     /// What the store gets; `None` when no commit changed anything.
     pub batch: Option<Batch>,
+    /// What `history::complete` has to add to it first.
+    pub unknown: Vec<Unknown>,
     /// What the tail gets once that is durable.
     pub entries: Vec<Published>,
     /// The documents that the group named, as they are afterwards.
@@ -111,6 +118,7 @@ impl Group {
             last: head,
             entries: Vec::new(),
             operations: BTreeMap::new(),
+            unknown: Vec::new(),
         }
     }
 
@@ -140,7 +148,7 @@ impl Group {
 
         let mut changes = Vec::new();
         let mut encoded = Vec::new();
-        let mut index_operations = Vec::new();
+        let mut differences = Vec::new();
         let mut documents = vec![None; writes.len()];
         for touched in touched {
             let Some(after) = touched.after else {
@@ -153,7 +161,7 @@ impl Group {
                 place(&mut documents, &touched.writes, touched.before.as_ref());
                 continue;
             }
-            index_operations.extend(index::diff::operations(
+            differences.push(index::diff::difference(
                 touched.before.as_deref(),
                 after.as_ref(),
                 &self.catalog,
@@ -179,7 +187,7 @@ impl Group {
                 documents,
             });
         }
-        self.keep(version, changes, &encoded, index_operations);
+        self.keep(version, changes, &encoded, differences);
         Ok(Receipt {
             version,
             commit_time,
@@ -200,6 +208,7 @@ impl Group {
         });
         Formed {
             batch,
+            unknown: self.unknown,
             entries: self.entries,
             documents: self.documents,
         }
@@ -275,19 +284,25 @@ impl Group {
         version: Version,
         changes: Vec<Change>,
         encoded: &[EncodedChange],
-        index_operations: Vec<watchfire_storage::Operation>,
+        differences: Vec<Difference>,
     ) {
-        for operation in index_operations {
-            match operation {
-                watchfire_storage::Operation::Put { key, value } => {
-                    self.operations.insert(key, Some(value))
-                }
-                watchfire_storage::Operation::Delete { key } => self.operations.insert(key, None),
-            };
+        for difference in differences {
+            for (key, contents) in difference.gone {
+                self.remove_entry(key, &contents, difference.gone_since, version);
+            }
+            for (key, contents) in difference.new {
+                self.operations
+                    .insert(key, Some(stamped(version, &contents)));
+            }
         }
-        for change in encoded {
-            self.operations
-                .insert(document_key(&change.path), change.after.clone());
+        for (change, encoded) in changes.iter().zip(encoded) {
+            let key = document_key(&change.path);
+            if let Some(before) = &change.before {
+                let since = Version(u64::try_from(before.update_time.micros()).unwrap_or(0));
+                self.operations
+                    .insert(history_key(&key, version), Some(stamped(since, &[])));
+            }
+            self.operations.insert(key, encoded.after.clone());
         }
         for change in &changes {
             self.documents
@@ -300,6 +315,35 @@ impl Group {
         });
         self.operations.insert(changelog_key(version), Some(stored));
         self.last = version;
+    }
+
+    /// Takes an entry away, and keeps in the history that it stood there.
+    fn remove_entry(
+        &mut self,
+        key: Bytes,
+        contents: &Bytes,
+        since: Option<Version>,
+        version: Version,
+    ) {
+        let history = history_key(&key, version);
+        match (self.operations.get(&key), since) {
+            // Another commit of the group has put it.
+            (Some(Some(value)), _) => {
+                let value = value.clone();
+                self.operations.insert(history, Some(value));
+            }
+            // It belongs to an index that is being built.
+            (Some(None), _) => {}
+            (None, Some(since)) => {
+                self.operations
+                    .insert(history, Some(stamped(since, contents)));
+            }
+            (None, None) => self.unknown.push(Unknown {
+                key: key.clone(),
+                history,
+            }),
+        }
+        self.operations.insert(key, None);
     }
 
     fn refusal(&self, refused: Refused, path: &DocumentPath) -> Error {

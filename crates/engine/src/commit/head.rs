@@ -140,7 +140,7 @@ impl Committer {
     /// Whether there is more to trim.
     async fn trim(&mut self, now: Version) -> Result<bool, Error> {
         let snapshot = self.store.snapshot().await?;
-        let piece = trim::piece(snapshot.as_ref(), now).await?;
+        let piece = trim::piece(snapshot.as_ref(), &self.catalog, now, self.kept_micros).await?;
         if !piece.operations.is_empty() {
             self.maintain(piece.operations).await?;
         }

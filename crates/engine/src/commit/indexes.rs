@@ -164,6 +164,7 @@ impl Committer {
         let id = operation.id;
         let piece =
             build::piece(snapshot.as_ref(), &self.catalog, operation, Bounds::PIECE).await?;
+        let head = snapshot.version();
         // Commits need not keep what it read.
         drop(snapshot);
         let Piece {
@@ -174,7 +175,7 @@ impl Committer {
         } = piece;
         let mut catalog = Arc::clone(&self.catalog);
         if finished {
-            catalog = Arc::new(self.catalog.finished(id, documents, self.clock.now()));
+            catalog = Arc::new(self.catalog.finished(id, documents, self.clock.now(), head));
             operations.extend(stored::changes(&self.catalog, &catalog));
         } else {
             let mut operation = operation.clone();

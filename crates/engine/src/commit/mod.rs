@@ -212,16 +212,19 @@ pub struct Committer {
     /// When everything that was due had been trimmed.
     trimmed_at: Version,
     trim: Trim,
+    /// How long the changelog and the history are kept.
+    kept_micros: u64,
 }
 
 impl Committer {
-    /// A committer on the state at the tail.
+    /// A committer on the state at the tail, which trims what is older than `kept_micros`.
     pub fn new(
         database: DatabaseName,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         tail: Arc<Tail>,
         catalog: Arc<Catalog>,
+        kept_micros: u64,
     ) -> Self {
         Self {
             database,
@@ -244,6 +247,7 @@ impl Committer {
             failing: false,
             trimmed_at: Version(0),
             trim: Trim::Rests,
+            kept_micros,
         }
     }
 

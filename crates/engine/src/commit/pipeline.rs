@@ -16,6 +16,7 @@ use super::{
 use crate::changelog::reader::{Stored, read_entries};
 use crate::changelog::tail::RING_ENTRIES_MAX;
 use crate::error::Error;
+use crate::history::complete;
 use crate::transaction::Transaction;
 use crate::view::read_documents;
 
@@ -214,6 +215,7 @@ impl Committer {
         };
         let Formed {
             batch,
+            unknown,
             entries,
             documents,
         } = forming.group.finish();
@@ -227,7 +229,10 @@ impl Committer {
         let version = batch.version;
         let head = forming.head;
         self.flight = Some(Flight {
-            stored: tokio::spawn(async move { store.apply(head, batch).await }),
+            stored: tokio::spawn(async move {
+                let batch = complete(store.as_ref(), head, batch, unknown).await?;
+                store.apply(head, batch).await
+            }),
             version,
             entries,
             documents,

@@ -13,10 +13,11 @@ use watchfire_storage::memory::MemoryStore;
 use super::*;
 use crate::changelog::entry::CommitEntry;
 use crate::changelog::tail::RING_BYTES_MAX;
-use crate::changelog::trim::{KEPT_MICROS, PIECE_ENTRIES_MAX};
+use crate::changelog::trim::PIECE_ENTRIES_MAX;
 use crate::commit::group::COPIED_BYTES_MAX;
 use crate::commit::{GROUP_COMMITS_MAX, LOADED_BYTES_MAX, TRIM_INTERVAL};
 use crate::keyspace::Keyspace;
+use crate::settings::HISTORY_MIN;
 use crate::transaction::{ConcurrencyMode, OPEN_TRANSACTIONS_MAX, RECORDED_QUERIES_MAX};
 
 mod check;
@@ -643,7 +644,7 @@ async fn old_entries_are_trimmed_and_then_too_old() {
     let (engine, store, clock) = fresh().await;
     let old = commit(&engine, vec![set("c/a", 1)]).await.unwrap();
     let older = commit(&engine, vec![set("c/a", 2)]).await.unwrap();
-    clock.advance(KEPT_MICROS as i64 + SECOND);
+    clock.advance(HISTORY_MIN.as_micros() as i64 + SECOND);
     let recent = commit(&engine, vec![set("c/a", 3)]).await.unwrap();
     clock.advance(TRIM_INTERVAL.as_micros() as i64);
     // The committer trims after serving; a second command waits for it.
@@ -705,7 +706,7 @@ async fn a_long_changelog_is_trimmed_in_pieces() {
     for _ in 0..PIECE_ENTRIES_MAX + 5 {
         commit(&engine, vec![increment("c/a")]).await.unwrap();
     }
-    clock.advance(KEPT_MICROS as i64 + SECOND);
+    clock.advance(HISTORY_MIN.as_micros() as i64 + SECOND);
     for pieces in 1..=3 {
         engine.settled_version().await;
         clock.advance(1);

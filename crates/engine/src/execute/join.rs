@@ -10,6 +10,7 @@ use watchfire_storage::Direction;
 use super::pages::Pages;
 use super::seek::malformed;
 use crate::error::Error;
+use crate::stamp::contents;
 
 /// One scan and the bytes that it fixes.
 pub struct Side {
@@ -64,8 +65,8 @@ impl Join {
         };
         let others = self.others.iter_mut().map(|side| side.pages.pop());
         if self.payloads {
-            held.push(payload);
-            held.extend(others.flatten().map(|(_, payload)| payload));
+            held.push(contents(&payload));
+            held.extend(others.flatten().map(|(_, payload)| contents(&payload)));
         } else {
             others.for_each(drop);
         }

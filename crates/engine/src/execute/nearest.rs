@@ -15,6 +15,7 @@ use crate::execute::pace::Reading;
 use crate::execute::pages::Pages;
 use crate::index::key::read_entry;
 use crate::planner::nearest::VectorScan;
+use crate::stamp::contents;
 
 /// Entries read at once.
 const PAGE_MAX: usize = 1_024;
@@ -126,6 +127,7 @@ pub async fn scan_vectors(
         );
         while pages.fill().await? {
             while let Some((key, vector)) = pages.pop() {
+                let vector = contents(&vector);
                 add_entry(scan, start.len(), query, &key, &vector, &mut best)?;
             }
         }

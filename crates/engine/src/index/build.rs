@@ -10,14 +10,15 @@ use bytes::Bytes;
 use watchfire_model::order::decode_path;
 use watchfire_model::{Document, DocumentPath};
 use watchfire_storage::range::just_after;
-use watchfire_storage::{Direction, Operation as Change, Range, Snapshot};
+use watchfire_storage::{Direction, Operation as Change, Range, Snapshot, Version};
 
 use super::catalog::{Catalog, Operation, OperationTarget};
 use super::entries::{entries, field_changes, group_start, index_entries, read_group_entry};
 use super::key::defined_start;
 use crate::error::Error;
-use crate::keyspace::{Keyspace, document_key, document_range};
+use crate::keyspace::{Keyspace, document_key, document_range, history_range};
 use crate::record::decode_record;
+use crate::stamp::stamped;
 
 /// How large a piece may become.
 #[derive(Copy, Clone, Debug)]
@@ -70,16 +71,24 @@ pub async fn piece(
 ) -> Result<Piece, Error> {
     match &operation.target {
         OperationTarget::Delete { index } => {
-            let range = behind(Range::prefix(&defined_start(*index)), &operation.position);
+            let entries = Range::prefix(&defined_start(*index));
+            let history = history_range(&entries);
+            // The history is deleted behind the entries.
+            let (range, last) = if operation.position < history.start.as_ref().to_vec() {
+                (behind(entries, &operation.position), false)
+            } else {
+                (behind(history.clone(), &operation.position), true)
+            };
             let page = snapshot
                 .page(&range, Direction::Forward, bounds.operations)
                 .await?;
+            let done = page.entries.last().map(|(key, _)| key.to_vec());
             Ok(Piece {
-                position: page
-                    .entries
-                    .last()
-                    .map_or_else(Vec::new, |(key, _)| key.to_vec()),
-                finished: !page.more,
+                position: match done {
+                    Some(done) if page.more || last => done,
+                    _ => history.start.to_vec(),
+                },
+                finished: last && !page.more,
                 operations: page
                     .entries
                     .into_iter()
@@ -93,7 +102,8 @@ pub async fn piece(
                 let prefix = group_start(index.definition.group());
                 let mut walk = Walk::of_group(prefix, &operation.position);
                 walk.run(snapshot, bounds, |document, operations| {
-                    operations.extend(index_entries(document, index).into_iter().map(put));
+                    let entries = index_entries(document, index).into_iter();
+                    operations.extend(entries.map(|entry| put(document, entry)));
                 })
                 .await
             }
@@ -110,7 +120,7 @@ pub async fn piece(
             walk.run(snapshot, bounds, |document, operations| {
                 let (added, removed) = field_changes(document, catalog, key);
                 operations.extend(removed.into_keys().map(|key| Change::Delete { key }));
-                operations.extend(added.into_iter().map(put));
+                operations.extend(added.into_iter().map(|entry| put(document, entry)));
             })
             .await
         }
@@ -125,7 +135,8 @@ pub async fn rewrite_piece(
 ) -> Result<Piece, Error> {
     Walk::of_all(position)
         .run(snapshot, Bounds::PIECE, |document, operations| {
-            operations.extend(entries(document, catalog).into_iter().map(put));
+            let entries = entries(document, catalog).into_iter();
+            operations.extend(entries.map(|entry| put(document, entry)));
         })
         .await
 }
@@ -158,8 +169,13 @@ pub async fn count(snapshot: &dyn Snapshot, mut range: Range, max: u64) -> Resul
     Ok(counted.min(max))
 }
 
-fn put((key, value): (Bytes, Bytes)) -> Change {
-    Change::Put { key, value }
+/// An entry that the document has had since its last change, at least.
+pub fn put(document: &Document, (key, contents): (Bytes, Bytes)) -> Change {
+    let since = Version(u64::try_from(document.update_time.micros()).unwrap_or(0));
+    Change::Put {
+        key,
+        value: stamped(since, &contents),
+    }
 }
 
 fn behind(mut range: Range, position: &[u8]) -> Range {

@@ -27,6 +27,7 @@ use crate::error::Error;
 
 pub mod alter;
 pub(crate) mod layout;
+pub(crate) mod ready;
 pub mod stored;
 
 /// How many defined indexes a database may have.
@@ -54,6 +55,15 @@ impl Modes {
     pub const GROUP_CONTAINS: Modes = Modes(8);
     /// What a field has when nothing is said about it.
     pub const BUILT_IN: Modes = Modes(1 | 2);
+    /// All that a field can have.
+    pub const ALL: Modes = Modes(1 | 2 | 4 | 8);
+    /// Each by itself.
+    pub const EACH: [Modes; 4] = [
+        Modes::COLLECTION_ORDER,
+        Modes::COLLECTION_CONTAINS,
+        Modes::GROUP_ORDER,
+        Modes::GROUP_CONTAINS,
+    ];
 
     pub const fn union(self, other: Modes) -> Modes {
         Modes(self.0 | other.0)
@@ -188,6 +198,8 @@ pub struct Catalog {
     pub(crate) operations: BTreeMap<OperationId, Operation>,
     /// The next number that an index or an operation gets, at least 1.
     pub(crate) next_id: u64,
+    /// Since when indexes can be read that were not always there.
+    pub(crate) ready: ready::Ready,
     pub(crate) derived: layout::Derived,
 }
 
@@ -271,8 +283,16 @@ pub struct Catalogs {
 
 impl Catalogs {
     /// The catalogue that belongs to the snapshot: one that is remembered when its version is the snapshot's, else
-    /// the one that is stored there. How far its operations have come may be older than the snapshot.
+    /// the one that is stored there. How far its operations have come may be older than the snapshot. For a snapshot
+    /// of the past without the indexes that were not ready then.
     pub async fn at(&self, snapshot: &dyn Snapshot) -> Result<Arc<Catalog>, Error> {
+        let catalog = self.stored_at(snapshot).await?;
+        Ok(catalog
+            .ready_at(snapshot.version())
+            .map_or(catalog, Arc::new))
+    }
+
+    async fn stored_at(&self, snapshot: &dyn Snapshot) -> Result<Arc<Catalog>, Error> {
         let version = stored::version(snapshot).await?;
         if let Some(found) = self.find(version) {
             return Ok(found);

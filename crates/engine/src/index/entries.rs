@@ -42,6 +42,23 @@ pub fn stored_entries(document: &Document, catalog: &Catalog) -> Entries {
     unlimited(document, catalog, Wanted::Stored)
 }
 
+/// Every entry that may ever have been stored for the document in an index that is still there: all automatic ones if
+/// indexes of fields were ever changed.
+pub fn possible_entries(document: &Document, catalog: &Catalog) -> Entries {
+    if catalog.version == 0 {
+        return entries(document, catalog);
+    }
+    let mut collector = Collector::new(document, Wanted::Possible, false);
+    let added = collector
+        .add_automatic(Some(&Layout::EVERY))
+        .and_then(|()| match catalog.layout(document.path.collection_id()) {
+            Some(layout) => collector.add_indexes(layout, catalog),
+            None => Ok(()),
+        });
+    added.expect("nothing is refused without limits");
+    collector.finish()
+}
+
 /// As `entries`. Fails when there are more than `INDEX_ENTRIES_MAX`, one key is longer than `INDEX_ENTRY_BYTES_MAX`,
 /// or all together are longer than `INDEX_ENTRIES_BYTES_MAX`. The entry of the collection group is not counted.
 pub fn checked_entries(document: &Document, catalog: &Catalog) -> Result<Entries, Error> {
@@ -94,13 +111,9 @@ fn collect(
     let mut collector = Collector::new(document, wanted, limited);
     collector.add_automatic(layout)?;
     if let Some(layout) = layout {
-        for index in layout.indexes.iter().filter_map(|id| catalog.index(*id)) {
-            collector.add_defined(index)?;
-        }
+        collector.add_indexes(layout, catalog)?;
     }
-    let mut entries = collector.entries;
-    entries.insert(group_entry(&document.path), Bytes::new());
-    Ok(entries)
+    Ok(collector.finish())
 }
 
 /// Which of a field's automatic entries are asked for.
@@ -108,6 +121,8 @@ fn collect(
 enum Wanted<'a> {
     Kept,
     Stored,
+    /// All that there can be.
+    Possible,
     /// Those that commits keep and older documents may lack, where this configuration decides.
     Added(&'a FieldKey),
     /// Those that are being removed, where this configuration decides.
@@ -119,6 +134,7 @@ impl Wanted<'_> {
         match self {
             Wanted::Kept => rule.kept,
             Wanted::Stored => rule.kept.union(rule.removing),
+            Wanted::Possible => Modes::ALL,
             Wanted::Added(key) if rule.key.as_ref() == Some(key) => rule.kept.without(rule.usable),
             Wanted::Removed(key) if rule.key.as_ref() == Some(key) => {
                 rule.removing.without(rule.kept)
@@ -267,6 +283,18 @@ impl<'a> Collector<'a> {
             Bytes::new()
         };
         self.insert(key, payload, ENTRIES_PER_AUTOMATIC_KEY)
+    }
+
+    fn add_indexes(&mut self, layout: &Layout, catalog: &Catalog) -> Result<(), Invalid> {
+        let mut indexes = layout.indexes.iter().filter_map(|id| catalog.index(*id));
+        indexes.try_for_each(|index| self.add_defined(index))
+    }
+
+    /// All entries, that of the collection group with them.
+    fn finish(mut self) -> Entries {
+        let group = group_entry(&self.document.path);
+        self.entries.insert(group, Bytes::new());
+        self.entries
     }
 
     /// The entries of a defined index, if the document has all its fields.

@@ -13,6 +13,7 @@ use watchfire_engine::index::catalog::{
     Catalog, FieldConfig, FieldKey, IndexState, OperationState,
 };
 use watchfire_engine::keyspace::Keyspace;
+use watchfire_engine::stamp::contents;
 use watchfire_engine::{Engine, Receipt, Settings, Start, Version};
 use watchfire_model::{
     Clock, Document, DocumentPath, Operation, Precondition, Timestamp, Value, Write,
@@ -167,7 +168,8 @@ async fn derived(store: &dyn Store, ids: &BTreeMap<IndexId, usize>) -> BTreeMap<
                     let place = ids.get(&id).map_or(u64::MAX - id.0, |place| *place as u64);
                     key[1..9].copy_from_slice(&place.to_be_bytes());
                 }
-                found.insert(key, value.clone());
+                // Since when it stands there depends on how it came there.
+                found.insert(key, contents(value));
             }
             match page.entries.last() {
                 Some((last, _)) if page.more => {

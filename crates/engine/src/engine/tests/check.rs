@@ -41,7 +41,8 @@ async fn stored_entries(store: &MemoryStore) -> BTreeMap<Bytes, Bytes> {
             .page(&part.range(), Direction::Forward, 100_000)
             .await
             .unwrap();
-        stored.extend(page.entries);
+        let entries = page.entries.into_iter();
+        stored.extend(entries.map(|(key, value)| (key, crate::stamp::contents(&value))));
     }
     stored
 }

@@ -16,6 +16,7 @@ use crate::index::catalog::{FieldIndex, FieldKey, IndexState, OperationId, store
 use crate::index::diff;
 use crate::index::entries::Entries;
 use crate::record::encode_record;
+use crate::stamp::contents;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -90,7 +91,10 @@ impl World {
         let key = document_key(&path);
         match after {
             Some(after) => {
-                operations.push(put((key, encode_record(&after))));
+                operations.push(Change::Put {
+                    key,
+                    value: encode_record(&after),
+                });
                 self.documents.insert(path, after);
             }
             None => {
@@ -113,9 +117,9 @@ impl World {
         assert!(piece.documents <= bounds.documents as u64);
         let mut operations = piece.operations;
         if piece.finished {
-            let catalog = self
-                .catalog
-                .finished(operation.id, piece.documents, time(self.head));
+            let catalog =
+                self.catalog
+                    .finished(operation.id, piece.documents, time(self.head), Version(0));
             operations.extend(stored::changes(&self.catalog, &catalog));
             self.catalog = catalog;
         } else {
@@ -136,7 +140,10 @@ impl World {
             .await
             .unwrap();
         assert!(!page.more);
-        page.entries.into_iter().collect()
+        page.entries
+            .into_iter()
+            .map(|(key, value)| (key, contents(&value)))
+            .collect()
     }
 
     async fn stored_everywhere(&self) -> Entries {

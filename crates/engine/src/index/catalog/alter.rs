@@ -19,8 +19,10 @@ use std::collections::BTreeSet;
 
 use watchfire_model::path::check_collection_id;
 use watchfire_model::{Invalid, Timestamp};
+use watchfire_storage::Version;
 
 use super::layout::Rule;
+use super::ready::READY_FIELDS_MAX;
 use super::{
     Catalog, ENDED_OPERATIONS_MAX, FIELD_CONFIGS_MAX, FieldConfig, FieldIndex, FieldKey,
     INDEXES_MAX, Index, IndexState, Modes, Operation, OperationId, OperationState, OperationTarget,
@@ -140,8 +142,15 @@ impl Catalog {
         operations.find(|operation| operation.state == OperationState::Processing)
     }
 
-    /// The catalogue once the last piece of an operation's work is stored, as it has to be together with it.
-    pub fn finished(&self, id: OperationId, documents: u64, now: Timestamp) -> Catalog {
+    /// The catalogue once the last piece of an operation's work is stored, as it has to be together with it. `head` is
+    /// the state that the piece was read from: with it, entries are complete since then.
+    pub fn finished(
+        &self,
+        id: OperationId,
+        documents: u64,
+        now: Timestamp,
+        head: Version,
+    ) -> Catalog {
         let mut new = self.clone();
         new.version += 1;
         let Some(operation) = new.operations.get_mut(&id) else {
@@ -153,15 +162,19 @@ impl Catalog {
             OperationTarget::Create { index, .. } => {
                 if let Some(index) = new.indexes.get_mut(&index) {
                     index.state = IndexState::Ready;
+                    new.ready.indexes.insert(index.id, head);
                 }
                 new.end(id, OperationState::Successful, now);
             }
             OperationTarget::Delete { index } => {
                 new.indexes.remove(&index);
+                new.ready.indexes.remove(&index);
                 new.operations.remove(&id);
             }
             OperationTarget::Field { key, .. } => {
                 if let Some(config) = new.fields.get_mut(&key) {
+                    let late = config.kept.without(config.usable);
+                    new.ready.field(&key, late, head);
                     config.usable = config.kept;
                     config.removing = Modes::NONE;
                 }
@@ -174,6 +187,7 @@ impl Catalog {
             }
         }
         new.forget_oldest();
+        new.ready.forget(now);
         new
     }
 
@@ -275,6 +289,14 @@ impl Catalog {
             return Err(Error::ResourceExhausted(format!(
                 "a database can have at most {FIELD_CONFIGS_MAX} field configurations"
             )));
+        }
+        if !known && !reverting {
+            if self.ready.fields.len() >= READY_FIELDS_MAX {
+                return Err(Error::ResourceExhausted(format!(
+                    "the automatic indexes of at most {READY_FIELDS_MAX} fields can be changed within seven days"
+                )));
+            }
+            self.ready.adopt(&key);
         }
         let target = OperationTarget::Field {
             key: key.clone(),
@@ -428,7 +450,7 @@ impl Catalog {
     }
 
     /// What decides about the fields now.
-    fn rule_of(&self, key: &FieldKey) -> Rule {
+    pub(super) fn rule_of(&self, key: &FieldKey) -> Rule {
         let own = self.fields.get_key_value(key);
         match own.or_else(|| self.inherited_entry(key)) {
             Some((key, config)) => Rule::of(key, config),

@@ -48,6 +48,15 @@ pub(crate) struct Layout {
     pub indexes: Vec<IndexId>,
 }
 
+impl Layout {
+    /// Where nothing is said about fields.
+    pub(crate) const EVERY: Layout = Layout {
+        rule: Rule::BUILT_IN,
+        children: BTreeMap::new(),
+        indexes: Vec::new(),
+    };
+}
+
 /// A field on the way to a configuration.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Branch {

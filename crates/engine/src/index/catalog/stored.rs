@@ -7,8 +7,9 @@
 use bytes::Bytes;
 use watchfire_model::{FieldPath, Timestamp};
 use watchfire_storage::range::just_after;
-use watchfire_storage::{Direction, Operation as Change, Range, Snapshot};
+use watchfire_storage::{Direction, Operation as Change, Range, Snapshot, Version};
 
+use super::ready::Since;
 use super::{
     Catalog, FieldConfig, FieldIndex, FieldKey, Index, IndexState, Modes, Operation, OperationId,
     OperationState, OperationTarget,
@@ -60,6 +61,16 @@ pub async fn load(snapshot: &dyn Snapshot) -> Result<Catalog, Error> {
         let operation = decode_operation(&id, &value).ok_or_else(|| corrupt("operation", &id))?;
         catalog.operations.insert(operation.id, operation);
     }
+    for (id, value) in rows(snapshot, CatalogueRows::IndexesReady).await? {
+        let (id, since) = decode_index_ready(&id, &value)
+            .ok_or_else(|| corrupt("the readiness of index", &id))?;
+        catalog.ready.indexes.insert(id, since);
+    }
+    for (id, value) in rows(snapshot, CatalogueRows::FieldsReady).await? {
+        let (key, since) = decode_field_ready(&id, &value)
+            .ok_or_else(|| corrupt("the readiness of field", &id))?;
+        catalog.ready.fields.insert(key, since);
+    }
     Ok(catalog)
 }
 
@@ -97,6 +108,23 @@ pub fn changes(old: &Catalog, new: &Catalog) -> Vec<Change> {
         .keys()
         .filter(|id| !new.operations.contains_key(id));
     changes.extend(gone.map(|id| delete(operation_row(*id))));
+    for (id, since) in &new.ready.indexes {
+        if old.ready.indexes.get(id) != Some(since) {
+            changes.push(put(index_ready_row(*id), encode_index_ready(*since)));
+        }
+    }
+    for (key, since) in &new.ready.fields {
+        if old.ready.fields.get(key) != Some(since) {
+            changes.push(put(field_ready_row(key), encode_field_ready(since)));
+        }
+    }
+    let (indexes, fields) = (&new.ready.indexes, &new.ready.fields);
+    let gone = old.ready.indexes.keys();
+    let gone = gone.filter(|id| !indexes.contains_key(id));
+    changes.extend(gone.map(|id| delete(index_ready_row(*id))));
+    let gone = old.ready.fields.keys();
+    let gone = gone.filter(|key| !fields.contains_key(key));
+    changes.extend(gone.map(|key| delete(field_ready_row(key))));
     if old.version != new.version {
         let key = catalogue_key(Catalogue::IndexVersion);
         changes.push(put(key, new.version.to_be_bytes().to_vec()));
@@ -179,6 +207,52 @@ fn field_row(field: &FieldKey) -> Bytes {
     let mut key = catalogue_rows(CatalogueRows::Fields);
     put_field_key(field, &mut key);
     Bytes::from(key)
+}
+
+fn index_ready_row(id: IndexId) -> Bytes {
+    let mut key = catalogue_rows(CatalogueRows::IndexesReady);
+    key.extend_from_slice(&id.0.to_be_bytes());
+    Bytes::from(key)
+}
+
+fn field_ready_row(field: &FieldKey) -> Bytes {
+    let mut key = catalogue_rows(CatalogueRows::FieldsReady);
+    put_field_key(field, &mut key);
+    Bytes::from(key)
+}
+
+pub(super) fn encode_index_ready(since: Version) -> Vec<u8> {
+    let mut out = vec![ROW_FORMAT];
+    out.extend_from_slice(&since.0.to_be_bytes());
+    out
+}
+
+pub(super) fn decode_index_ready(id: &[u8], value: &[u8]) -> Option<(IndexId, Version)> {
+    let mut input = Input::of_row(value)?;
+    let since = Version(input.number()?);
+    input.end()?;
+    Some((IndexId(u64::from_be_bytes(id.try_into().ok()?)), since))
+}
+
+pub(super) fn encode_field_ready(since: &Since) -> Vec<u8> {
+    let mut out = vec![ROW_FORMAT];
+    for since in since {
+        out.extend_from_slice(&since.0.to_be_bytes());
+    }
+    out
+}
+
+pub(super) fn decode_field_ready(id: &[u8], value: &[u8]) -> Option<(FieldKey, Since)> {
+    let mut key = Input { rest: id };
+    let field = key.field_key()?;
+    key.end()?;
+    let mut input = Input::of_row(value)?;
+    let mut since = Since::default();
+    for since in &mut since {
+        *since = Version(input.number()?);
+    }
+    input.end()?;
+    Some((field, since))
 }
 
 pub(super) fn encode_index(index: &Index) -> Vec<u8> {

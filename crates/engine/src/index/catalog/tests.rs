@@ -340,7 +340,7 @@ fn an_index_lives_and_dies() {
         Error::FailedPrecondition(_)
     ));
 
-    let ready = catalog.finished(create, 5, time(20));
+    let ready = catalog.finished(create, 5, time(20), Version(20));
     assert_eq!(ready.index(index.id).unwrap().state, IndexState::Ready);
     let operation = ready.operations().next().unwrap();
     assert_eq!(operation.state, OperationState::Successful);
@@ -366,7 +366,7 @@ fn an_index_lives_and_dies() {
     let (both, _) = altered(&dying, Alteration::Create(two));
     assert_eq!(both.indexes.len(), 2);
     assert_eq!(both.next_work().unwrap().id, delete);
-    let one = both.finished(delete, 0, time(30));
+    let one = both.finished(delete, 0, time(30), Version(30));
     assert_eq!(one.indexes.len(), 1);
     let (forgotten, _) = altered(&one, Alteration::Forget(create));
     assert_eq!(forgotten.operations().count(), 1);
@@ -423,7 +423,7 @@ fn a_field_changes_in_steps() {
     assert_eq!(config.usable, Modes::NONE);
     assert_eq!(config.kept, Modes::BUILT_IN);
     assert_eq!(config.removing, Modes::GROUP_ORDER);
-    let done = back.finished(second, 1, time(20));
+    let done = back.finished(second, 1, time(20), Version(20));
     assert!(done.fields.is_empty());
     assert_eq!(done.usable("c", &path("a")), Modes::BUILT_IN);
 
@@ -553,7 +553,7 @@ fn everything_is_bounded() {
     }
     full.next_id = 20_000;
     while let Some(work) = full.next_work() {
-        full = full.finished(work.id, 1, time(20));
+        full = full.finished(work.id, 1, time(20), Version(20));
     }
     assert_eq!(full.operations.len(), ENDED_OPERATIONS_MAX);
     assert!(
