@@ -358,9 +358,11 @@ impl Session {
         }
     }
 
-    /// Owes a snapshot at `version`, if something is current and no later one was told.
+    /// Owes a snapshot at `version`, if something is current and no later one was told. One that was told already is
+    /// told again: when the clock was set back or the disk is full, the version stands still for longer than clients
+    /// bear silence.
     pub fn beat(&mut self, version: Version) {
-        if self.told < version
+        if self.told <= version
             && self
                 .targets
                 .values()

@@ -431,12 +431,22 @@ fn a_lost_result_is_sent_whole() {
 }
 
 #[test]
-fn heartbeats_go_to_those_who_have_heard_nothing() {
+fn heartbeats_go_to_those_who_have_heard_nothing_later() {
     let (mut session, results) = current();
-    session.beat(Version(5));
+    session.beat(Version(4));
     assert!(!session.is_dirty());
     session.beat(Version(6));
     assert_eq!(flush(&mut session, 6, &results), ["snapshot at 6"]);
+}
+
+#[test]
+fn heartbeats_go_on_while_the_version_stands_still() {
+    let (mut session, results) = current();
+    for _ in 0..2 {
+        session.beat(Version(5));
+        assert_eq!(flush(&mut session, 5, &results), ["snapshot at 5"]);
+        assert!(!session.is_dirty());
+    }
 }
 
 #[test]
