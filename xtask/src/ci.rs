@@ -5,9 +5,9 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::build::{cargo, must, root};
-use crate::{conformance, prepare, tidy};
+use crate::{conformance, prepare, sim, tidy};
 
-/// Format, tidy, clippy, tests, then the published SDKs; stops at the first failure.
+/// Format, tidy, clippy, tests, simulated worlds, then the published SDKs; stops at the first failure.
 pub fn ci() -> Result<()> {
     let start = Instant::now();
     step("what the build needs", || {
@@ -38,6 +38,9 @@ pub fn ci() -> Result<()> {
             cargo(&["test", "--workspace", "--all-features", "--locked"])?,
             "cargo test",
         )
+    })?;
+    step("simulated worlds", || {
+        sim::sim(&["--seeds".to_owned(), sim::CI_SEEDS.to_owned()])
     })?;
     step("conformance", || conformance::conformance(&[]))?;
     println!("xtask: all passed in {:.0?}", start.elapsed());

@@ -8,6 +8,7 @@ mod conformance;
 mod oracle;
 mod prepare;
 mod run;
+mod sim;
 mod tidy;
 
 use anyhow::{Result, bail};
@@ -16,7 +17,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   run [ARGS]      build in release and start the server; ARGS go to `watchfire serve`
-  ci              everything that must pass: format, clippy, tidy, tests, conformance
+  ci              everything that must pass: format, clippy, tidy, tests, simulated worlds, conformance
   tidy            the walls between crates and modules, and the house rules of style
   conformance [FILE...]
                   the published SDKs (Node, browsers, Python) against the built server: all
@@ -24,6 +25,8 @@ usage: cargo xtask COMMAND
   differential    by hand: the same requests to a server and to the official emulator
   oracle [--cases N] [--seed S]
                   by hand: a hundred thousand generated queries (or N) compared with the plain definition
+  sim [--seed N | --seeds A..B | --minutes M] [--release]
+                  the server in a seeded world that kills it, judged by what its clients saw
   bench [ARGS]    by hand: start-up, commits and notifications, measured
 ";
 
@@ -38,6 +41,7 @@ fn main() -> Result<()> {
         Some("conformance") => conformance::conformance(&rest),
         Some("differential") => conformance::differential(&rest),
         Some("oracle") => oracle::oracle(&rest),
+        Some("sim") => sim::sim(&rest),
         Some("bench") => run::bench(&rest),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
