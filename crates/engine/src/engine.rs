@@ -16,7 +16,7 @@ use crate::commit::convert::convert_if_old;
 use crate::commit::group::Receipt;
 use crate::commit::{
     AlterRequest, Command, Committer, HEAD_MOVED_RETRIES_MAX, QUEUE_COMMANDS_MAX, QUEUE_KIB_MAX,
-    RepairRequest, Request,
+    RepairRequest, Reply, Request,
 };
 use crate::definition::{Definition, IndexId};
 use crate::error::Error;
@@ -24,10 +24,13 @@ use crate::index::build::{ESTIMATE_MAX, estimate};
 use crate::index::catalog::alter::Alteration;
 use crate::index::catalog::{Catalog, FieldIndex, FieldKey, OperationId, stored};
 use crate::keyspace::{Catalogue, FORMAT, catalogue_key};
+use crate::lock::Claim;
 use crate::past::{check_version, kept_micros, snapshot_at};
 use crate::settings::Settings;
 use crate::stage::{Staged, Start, writes_len};
-use crate::transaction::{Access, TransactionId, TransactionOptions, Transactions};
+use crate::transaction::{
+    Access, Beginning, ConcurrencyMode, TransactionId, TransactionOptions, Transactions,
+};
 use crate::version::{next, present};
 use crate::view::{Context, View};
 
@@ -47,7 +50,8 @@ struct Inner {
     tail: Arc<Tail>,
     commands: mpsc::Sender<Command>,
     waiting_kib: Arc<Semaphore>,
-    transactions: Transactions,
+    /// How transactions deal with each other that do not say it themselves.
+    concurrency: ConcurrencyMode,
     context: Arc<Context>,
     kept_micros: u64,
 }
@@ -78,20 +82,23 @@ impl Engine {
         let catalog = stored::load(store.snapshot().await?.as_ref()).await?;
         let tail = Arc::new(Tail::new(opened));
         let (commands, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
+        let transactions = Transactions::new(&database, opened, clock.now());
         let committer = Committer::new(
             database.clone(),
             Arc::clone(&store),
             Arc::clone(&clock),
             Arc::clone(&tail),
+            Arc::clone(transactions.locks()),
             Arc::new(catalog),
             kept_micros(settings.history),
         );
         let (wanted, wanted_queue) = mpsc::channel(WANTED_INDEXES_MAX);
         tokio::spawn(committer.run(queue, wanted_queue));
-        let transactions = Transactions::new(&database, opened, clock.now());
         let context = Arc::new(Context {
             database: database.clone(),
+            store: Arc::clone(&store),
             clock: Arc::clone(&clock),
+            transactions,
             catalogs: Arc::default(),
             advisor: Arc::new(Advisor::new(settings.index_mode, wanted)),
         });
@@ -104,7 +111,7 @@ impl Engine {
                 tail,
                 commands,
                 waiting_kib,
-                transactions,
+                concurrency: settings.concurrency,
                 context,
                 kept_micros: kept_micros(settings.history),
             }),
@@ -249,23 +256,30 @@ impl Engine {
     /// `ResourceExhausted` when too many are open, and for a read time as `view_at` does.
     pub async fn begin(&self, options: TransactionOptions) -> Result<TransactionId, Error> {
         let inner = &self.inner;
-        let (access, read_time) = match options {
-            TransactionOptions::ReadOnly { read_time } => (Access::ReadOnly, read_time),
-            TransactionOptions::ReadWrite { retry, mode: _ } => {
-                if let Some(retry) = retry {
-                    inner.transactions.check(&retry)?;
-                    inner.transactions.end(&retry);
-                }
-                (Access::ReadWrite, None)
-            }
-        };
         let now = inner.clock.now();
-        inner.transactions.sweep(now);
-        let snapshot = match read_time {
-            None => inner.store.snapshot().await?,
-            Some(time) => self.snapshot_at(time).await?,
+        let mut beginning = Beginning {
+            access: Access::ReadOnly,
+            mode: inner.concurrency,
+            retried: None,
         };
-        inner.transactions.begin(access, snapshot, now)
+        let mut at = None;
+        match options {
+            TransactionOptions::ReadOnly { read_time } => at = read_time,
+            TransactionOptions::ReadWrite { retry, mode } => {
+                beginning.access = Access::ReadWrite;
+                beginning.mode = mode.unwrap_or(inner.concurrency);
+                if let Some(retry) = retry {
+                    beginning.retried = self.transactions().retry(&retry, now)?;
+                }
+            }
+        }
+        self.transactions().sweep(now);
+        let snapshot = match at {
+            Some(time) => Some(self.snapshot_at(time).await?),
+            None if beginning.needs_snapshot() => Some(inner.store.snapshot().await?),
+            None => None,
+        };
+        self.transactions().begin(&beginning, snapshot, now)
     }
 
     async fn snapshot_at(&self, time: Timestamp) -> Result<Arc<dyn Snapshot>, Error> {
@@ -287,26 +301,28 @@ impl Engine {
         snapshot_at(snapshot, version).await
     }
 
-    /// A view whose reads are recorded in the transaction.
+    /// A view whose reads are recorded in the transaction. In one that locks, each read is made on a fresh snapshot: see
+    /// `View::locked`.
     pub async fn transaction_view(&self, id: &TransactionId) -> Result<View, Error> {
-        View::of_transaction(
-            Arc::clone(&self.inner.context),
-            self.inner.transactions.get(id, self.inner.clock.now())?,
-        )
+        let transaction = self.transactions().get(id, self.inner.clock.now())?;
+        View::of_transaction(Arc::clone(&self.inner.context), transaction).await
     }
 
     /// Ends a transaction; an unknown or ended one is no error.
+    /// Whoever waits for its locks goes on; whatever it waits for itself fails with `TransactionExpired`.
     pub fn rollback(&self, id: &TransactionId) {
-        self.inner.transactions.end(id);
+        self.transactions().end(id, self.inner.clock.now());
+    }
+
+    fn transactions(&self) -> &Transactions {
+        &self.inner.context.transactions
     }
 
     /// Finds the transaction and refuses what it may not write. The rest is decided by the committer.
     pub async fn stage(&self, writes: Vec<Write>, start: Start) -> Result<Staged, Error> {
         let transaction = match start {
             Start::Now => None,
-            Start::Transaction(id) => {
-                Some(self.inner.transactions.get(&id, self.inner.clock.now())?)
-            }
+            Start::Transaction(id) => Some(self.transactions().get(&id, self.inner.clock.now())?),
         };
         Staged::new(writes, transaction)
     }
@@ -326,25 +342,71 @@ impl Engine {
             TrySendError::Full(()) => overloaded(),
             TrySendError::Closed(()) => closed(),
         })?;
-        let mut transaction = staged.transaction;
-        if let Some(transaction) = &transaction
-            && !inner.transactions.end(transaction.id())
-        {
-            return Err(Error::TransactionExpired);
-        }
-        if staged.writes.is_empty() {
-            // Reads from one snapshot need no check: they stand where the snapshot stands.
-            transaction = None;
-        }
-        let (reply, answer) = oneshot::channel();
-        slot.send(Command::Commit(Request {
-            writes: staged.writes,
+        let Staged {
+            writes,
             transaction,
-            permit,
-            bytes,
-            reply,
-        }));
-        answer.await.unwrap_or_else(|_| Err(closed()))
+        } = staged;
+        let Some(transaction) = transaction else {
+            let claim = Claim::blind(self.transactions().locks());
+            let request = |reply| Request {
+                writes,
+                transaction: None,
+                permit,
+                bytes,
+                claim,
+                reply,
+            };
+            return self.decide(slot, request).await;
+        };
+        let claim = self.transactions().take(&transaction)?;
+        let receipt = match self.transactions().standing(&transaction) {
+            Err(error) => Err(error),
+            Ok(_) => {
+                // Reads from one snapshot need no check: they stand where the snapshot stands.
+                let checked = !writes.is_empty() || !transaction.reads_one_version();
+                let request = |reply| Request {
+                    writes,
+                    transaction: checked.then(|| Arc::clone(&transaction)),
+                    permit,
+                    bytes,
+                    claim,
+                    reply,
+                };
+                self.decide(slot, request).await
+            }
+        };
+        if let Err(error) = &receipt {
+            let now = inner.clock.now();
+            self.transactions().failed(&transaction, error, now);
+        }
+        receipt
+    }
+
+    /// Hands a commit to the committer, and again when others have been in its way and its turn has come.
+    async fn decide(
+        &self,
+        slot: mpsc::Permit<'_, Command>,
+        request: impl FnOnce(oneshot::Sender<Reply>) -> Request,
+    ) -> Result<Receipt, Error> {
+        let inner = &self.inner;
+        let (reply, mut answer) = oneshot::channel();
+        slot.send(Command::Commit(request(reply)));
+        loop {
+            let mut returned = match answer.await {
+                Ok(Reply::Decided(decided)) => return decided,
+                Ok(Reply::Waits(returned)) => returned,
+                Err(_) => return Err(closed()),
+            };
+            let look = || self.transactions().sweep_awaited(inner.clock.now());
+            returned.claim.turn(look).await?;
+            let (reply, next_answer) = oneshot::channel();
+            answer = next_answer;
+            let sent = inner
+                .commands
+                .send(Command::Commit(returned.again(reply)))
+                .await;
+            sent.map_err(|_| closed())?;
+        }
     }
 
     /// The newest version; waiting on it is the only way to learn of commits. It also advances without a commit:
@@ -357,7 +419,7 @@ impl Engine {
     /// below it can appear any more. Costs one small flush when the tail is in the past. When the store fails or
     /// the database is closed, it is the tail as it stands.
     pub async fn settled_version(&self) -> Version {
-        self.inner.transactions.sweep(self.inner.clock.now());
+        self.transactions().sweep(self.inner.clock.now());
         let (reply, answer) = oneshot::channel();
         if self
             .inner
@@ -416,7 +478,9 @@ impl Engine {
             return Ok(());
         }
         // No answer: somebody else's close came first.
-        answer.await.unwrap_or(Ok(()))
+        let closed = answer.await.unwrap_or(Ok(()));
+        self.transactions().locks().close();
+        closed
     }
 }
 

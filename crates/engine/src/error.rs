@@ -32,6 +32,9 @@ pub enum Error {
         "Aborted due to cross-transaction contention. This occurs when multiple transactions attempt to access the same data, requiring Firestore to abort at least one in order to enforce serializability."
     )]
     Aborted,
+    /// Others held what was needed for too long, or took away what a transaction held: begin again.
+    #[error("Too much contention on these documents. Please try again.")]
+    Contention,
     /// The transaction ended, or was open or idle for too long: begin again.
     #[error("The referenced transaction has expired or is no longer valid.")]
     TransactionExpired,

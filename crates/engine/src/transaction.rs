@@ -1,21 +1,30 @@
 //! Transactions: begin, what they read, expiry, rollback.
 //!
-//! A transaction keeps one snapshot for its life and writes down what was read from it; the committer checks that
-//! against what was committed since. Nothing is locked. Transactions live in memory only: a restart ends them all.
+//! An **optimistic** transaction keeps one snapshot for its life and locks nothing. A **pessimistic** one locks what it
+//! asks for (`lock`) and reads from a fresh snapshot each time: what it has read cannot change meanwhile, so that all its
+//! reads are still true at the newest of its snapshots. An optimistic transaction that is begun as another attempt of one
+//! that was aborted does the same, but its locks are a lease: without them it goes on at the last snapshot that it had
+//! with them. Each writes down what was read at which version; the committer checks all of it against what was committed
+//! since, whatever was locked.
 //!
-//! Ids are given by the engine and need no randomness: the version at which the engine was opened, a counter, and
-//! check bytes that tell an ended transaction from an id that was never given.
+//! Another attempt is as old as the first one, and the older goes first: that is why contention ends. For this, attempts
+//! that did not succeed are remembered for a while.
+//!
+//! Transactions live in memory only: a restart ends them all. Ids are given by the engine and need no randomness: the
+//! version at which the engine was opened, a counter, and check bytes that tell an ended transaction from an id that was
+//! never given.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use watchfire_model::{
-    CollectionPath, DatabaseName, DocumentPath, Invalid, Parent, Query, Timestamp, limits,
-};
+use watchfire_model::{Clock, DatabaseName, DocumentPath, Invalid, Timestamp, limits};
 use watchfire_storage::{Snapshot, Version};
 
 use crate::error::Error;
+use crate::lock::asked::{Asked, AskedSet};
+use crate::lock::table::{Age, Manner, Standing, Tenure};
+use crate::lock::{Begun, Claim, Locked, Locks};
 
 /// How many transactions one database may have open. Past it `begin` is refused with `ResourceExhausted`.
 pub const OPEN_TRANSACTIONS_MAX: usize = 10_000;
@@ -26,16 +35,23 @@ pub const RECORDED_READS_MAX: usize = 50_000;
 pub const RECORDED_QUERIES_MAX: usize = 1_000;
 /// How many bytes the recorded queries may have together, as `Query::identity` writes them.
 pub const RECORDED_QUERY_BYTES_MAX: usize = 16 << 20;
+/// How many attempts that did not succeed are remembered; past it the oldest are forgotten, and another attempt is as
+/// young as it looks.
+pub const REMEMBERED_ATTEMPTS_MAX: usize = 10_000;
+/// For how long they are, in microseconds.
+const REMEMBERED_MICROS: i64 = 600_000_000;
 /// Expired transactions are looked for at most this often, in microseconds.
 const SWEEP_MICROS: i64 = 10_000_000;
+/// The same while somebody waits for a lock.
+const SWEEP_AWAITED_MICROS: i64 = 1_000_000;
 
 /// How a transaction deals with others.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum ConcurrencyMode {
-    /// Checked at the commit.
+    /// Reads lock nothing; they are checked at the commit.
     #[default]
     Optimistic,
-    /// Accepted and run optimistically in this version.
+    /// Reads lock what they ask for until the transaction ends.
     Pessimistic,
 }
 
@@ -60,44 +76,51 @@ pub enum TransactionOptions {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TransactionId(pub Vec<u8>);
 
-/// What was read, for the check at the commit.
+/// What was read, for the check at the commit; each with the version at which it was read first.
 #[derive(Debug, Default)]
 pub struct ReadSet {
     /// Point reads, found or not.
-    pub documents: HashSet<DocumentPath>,
-    /// Queries and aggregations. `add_query` adds to them.
-    pub queries: Vec<Arc<Query>>,
+    pub documents: HashMap<DocumentPath, Version>,
+    /// Queries and listings.
+    pub wide: HashMap<Asked, Version>,
+    queries: usize,
     /// Bytes of all queries.
     query_bytes: usize,
-    /// Listings of a collection, with the documents below missing ones or without.
-    pub listings: HashSet<(CollectionPath, Missing)>,
-    /// Listings of the collections below a parent.
-    pub parents: HashSet<Parent>,
-}
-
-/// Whether a listing shows missing documents that have descendants.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Missing {
-    /// They are listed.
-    Shown,
-    /// Only documents that exist are listed.
-    Hidden,
 }
 
 impl ReadSet {
-    /// Records a query.
-    pub fn add_query(&mut self, query: &Query) {
-        self.query_bytes = self.query_bytes.saturating_add(query.identity().len());
-        self.queries.push(Arc::new(query.clone()));
+    /// Records what is about to be read at the version.
+    pub fn add(&mut self, asked: &AskedSet, version: Version) {
+        for asked in asked.iter() {
+            let before = match asked {
+                Asked::Document(path) => self.documents.entry(path).or_insert(version),
+                other @ (Asked::Query(_) | Asked::Listing(_, _) | Asked::Parent(_)) => {
+                    if let Asked::Query(query) = &other
+                        && !self.wide.contains_key(&other)
+                    {
+                        self.queries += 1;
+                        self.query_bytes = self.query_bytes.saturating_add(query.identity_len());
+                    }
+                    self.wide.entry(other).or_insert(version)
+                }
+            };
+            // Two reads at the same time may be recorded in either order.
+            *before = version.min(*before);
+        }
+    }
+
+    /// The oldest and the newest version at which something was read; `None` if nothing was.
+    pub fn versions(&self) -> Option<(Version, Version)> {
+        let versions = || self.documents.values().chain(self.wide.values()).copied();
+        Some((versions().min()?, versions().max()?))
     }
 
     fn check_bounds(&self) -> Result<(), Error> {
-        if self.len() > RECORDED_READS_MAX {
+        if self.documents.len() + self.wide.len() > RECORDED_READS_MAX {
             Err(Error::ResourceExhausted(format!(
                 "a transaction may make at most {RECORDED_READS_MAX} reads"
             )))
-        } else if self.queries.len() > RECORDED_QUERIES_MAX
-            || self.query_bytes > RECORDED_QUERY_BYTES_MAX
+        } else if self.queries > RECORDED_QUERIES_MAX || self.query_bytes > RECORDED_QUERY_BYTES_MAX
         {
             Err(Error::ResourceExhausted(format!(
                 "a transaction may run at most {RECORDED_QUERIES_MAX} queries of {RECORDED_QUERY_BYTES_MAX} bytes together"
@@ -105,10 +128,6 @@ impl ReadSet {
         } else {
             Ok(())
         }
-    }
-
-    fn len(&self) -> usize {
-        self.documents.len() + self.queries.len() + self.listings.len() + self.parents.len()
     }
 }
 
@@ -121,14 +140,28 @@ pub enum Access {
     ReadWrite,
 }
 
+/// Another attempt of what.
+#[derive(Copy, Clone, Debug)]
+pub struct Retried {
+    age: Age,
+    /// Whether it ended because others were in its way.
+    lost: bool,
+}
+
 /// One open transaction.
 pub struct Transaction {
     id: TransactionId,
     access: Access,
-    snapshot: Arc<dyn Snapshot>,
+    age: Age,
+    /// For how long its locks are given; `None` if it locks nothing.
+    tenure: Option<Tenure>,
     began: Timestamp,
     last_used: Mutex<Timestamp>,
+    /// The newest at which everything that it has read is true. Absent before the first read of one that locks.
+    snapshot: Mutex<Option<Arc<dyn Snapshot>>>,
     reads: Mutex<ReadSet>,
+    /// Set when others were in its way, so that another attempt goes first.
+    lost: AtomicBool,
 }
 
 impl Transaction {
@@ -142,9 +175,35 @@ impl Transaction {
         self.access
     }
 
-    /// What it reads from.
-    pub fn snapshot(&self) -> &Arc<dyn Snapshot> {
-        &self.snapshot
+    /// How old it is: the older goes first.
+    pub fn age(&self) -> Age {
+        self.age
+    }
+
+    /// Whether its reads lock what they ask for.
+    pub fn locks(&self) -> bool {
+        self.tenure.is_some()
+    }
+
+    /// What it reads from when it gets no lock; `None` before the first read of a transaction that locks.
+    pub fn snapshot(&self) -> Option<Arc<dyn Snapshot>> {
+        self.latest().clone()
+    }
+
+    /// Reads from the snapshot from now on, unless it has a newer one. Everything that was read must be true there.
+    pub fn advance(&self, snapshot: &Arc<dyn Snapshot>) {
+        let mut latest = self.latest();
+        let newer = latest
+            .as_ref()
+            .is_none_or(|latest| latest.version() < snapshot.version());
+        if newer {
+            *latest = Some(Arc::clone(snapshot));
+        }
+    }
+
+    /// What it reads from: the snapshot only if it has none yet.
+    pub fn settle_on(&self, snapshot: Arc<dyn Snapshot>) -> Arc<dyn Snapshot> {
+        Arc::clone(self.latest().get_or_insert(snapshot))
     }
 
     /// What was read so far.
@@ -152,16 +211,46 @@ impl Transaction {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records reads. Fails with `ResourceExhausted` past `RECORDED_READS_MAX`, `RECORDED_QUERIES_MAX` or
-    /// `RECORDED_QUERY_BYTES_MAX`; from then on nothing is recorded any more.
-    pub fn record(&self, read: impl FnOnce(&mut ReadSet)) -> Result<(), Error> {
+    /// Records what is about to be read at the version. Fails with `ResourceExhausted` past `RECORDED_READS_MAX`,
+    /// `RECORDED_QUERIES_MAX` or `RECORDED_QUERY_BYTES_MAX`; from then on nothing is recorded any more.
+    pub fn record(&self, asked: &AskedSet, version: Version) -> Result<(), Error> {
         if self.access == Access::ReadOnly {
             return Ok(());
         }
         let mut reads = self.reads();
         reads.check_bounds()?;
-        read(&mut reads);
+        reads.add(asked, version);
         reads.check_bounds()
+    }
+
+    /// Whether all of its reads were made at the same version, or none was.
+    pub fn reads_one_version(&self) -> bool {
+        let versions = self.reads().versions();
+        versions.is_none_or(|(oldest, newest)| oldest == newest)
+    }
+
+    /// Its commit, for the locks that may be in its way.
+    pub fn claim(&self, locks: &Arc<Locks>) -> Claim {
+        let manner = if self.locks() {
+            Manner::Entitled
+        } else if self.reads().versions().is_none() {
+            Manner::Blind
+        } else {
+            Manner::Hasty
+        };
+        Claim::new(locks, self.age, manner, self.locks())
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Option<Arc<dyn Snapshot>>> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn used(&self, now: Timestamp) {
+        let mut last_used = self
+            .last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last_used = now.max(*last_used);
     }
 
     fn expired(&self, now: Timestamp) -> bool {
@@ -181,13 +270,26 @@ impl Transaction {
 pub struct Transactions {
     opened: Version,
     salt: u64,
-    next: AtomicU64,
+    locks: Arc<Locks>,
     open: Mutex<Open>,
 }
 
 struct Open {
     by_id: HashMap<TransactionId, Arc<Transaction>>,
     swept: Timestamp,
+    attempts: HashMap<TransactionId, Retried>,
+    /// In the order in which they ended, with when that was.
+    attempts_ended: VecDeque<(Timestamp, TransactionId)>,
+}
+
+/// What a transaction is begun with.
+pub struct Beginning {
+    /// What it may do.
+    pub access: Access,
+    /// How it deals with others.
+    pub mode: ConcurrencyMode,
+    /// What it is another attempt of.
+    pub retried: Option<Retried>,
 }
 
 impl Transactions {
@@ -196,35 +298,48 @@ impl Transactions {
         let open = Open {
             by_id: HashMap::new(),
             swept: now,
+            attempts: HashMap::new(),
+            attempts_ended: VecDeque::new(),
         };
         Self {
             opened,
             salt: fnv(FNV_START, database.to_string().as_bytes()),
-            next: AtomicU64::new(1),
+            locks: Locks::new(),
             open: Mutex::new(open),
         }
     }
 
-    /// Opens one that reads from the snapshot.
+    /// The locks that they hold.
+    pub fn locks(&self) -> &Arc<Locks> {
+        &self.locks
+    }
+
+    /// Opens one. Without locks it reads from the snapshot.
     pub fn begin(
         &self,
-        access: Access,
-        snapshot: Arc<dyn Snapshot>,
+        beginning: &Beginning,
+        snapshot: Option<Arc<dyn Snapshot>>,
         now: Timestamp,
     ) -> Result<TransactionId, Error> {
-        let id = self.new_id();
+        let number = self.locks.next_number();
+        let id = self.new_id(number);
+        let retried = beginning.retried;
         let transaction = Transaction {
             id: id.clone(),
-            access,
-            snapshot,
+            access: beginning.access,
+            age: retried.map_or(Age::new(number), |retried| retried.age.retry(number)),
+            tenure: beginning.tenure(),
             began: now,
             last_used: Mutex::new(now),
+            snapshot: Mutex::new(snapshot),
             reads: Mutex::default(),
+            lost: AtomicBool::new(false),
         };
-        let mut open = self.open();
-        if open.by_id.len() >= OPEN_TRANSACTIONS_MAX {
-            open.sweep(now);
+        let full = self.open().by_id.len() >= OPEN_TRANSACTIONS_MAX;
+        if full {
+            self.sweep_all(now);
         }
+        let mut open = self.open();
         if open.by_id.len() >= OPEN_TRANSACTIONS_MAX {
             return Err(Error::ResourceExhausted(format!(
                 "{OPEN_TRANSACTIONS_MAX} transactions are open on this database, which is the limit"
@@ -237,26 +352,105 @@ impl Transactions {
     /// The open transaction with this id, which counts as used now.
     pub fn get(&self, id: &TransactionId, now: Timestamp) -> Result<Arc<Transaction>, Error> {
         self.check(id)?;
-        let mut open = self.open();
-        let transaction = open
-            .by_id
-            .get(id)
-            .cloned()
-            .ok_or(Error::TransactionExpired)?;
+        let transaction = self.open().by_id.get(id).cloned();
+        let transaction = transaction.ok_or(Error::TransactionExpired)?;
         if transaction.expired(now) {
-            open.by_id.remove(id);
+            self.end(id, now);
             return Err(Error::TransactionExpired);
         }
-        *transaction
-            .last_used
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = now;
+        transaction.used(now);
         Ok(transaction)
     }
 
-    /// Ends it; whether it was open.
-    pub fn end(&self, id: &TransactionId) -> bool {
-        self.open().by_id.remove(id).is_some()
+    /// Ends it and gives its locks back; an unknown one is no error.
+    pub fn end(&self, id: &TransactionId, now: Timestamp) {
+        let transaction = self.open().by_id.remove(id);
+        if let Some(transaction) = transaction {
+            self.ended(&transaction, now);
+        }
+    }
+
+    /// Ends it for its commit, which keeps the locks until it is decided. Fails with `TransactionExpired` if it is not
+    /// open.
+    pub fn take(&self, transaction: &Transaction) -> Result<Claim, Error> {
+        match self.open().by_id.remove(&transaction.id) {
+            Some(_) => Ok(transaction.claim(&self.locks)),
+            None => Err(Error::TransactionExpired),
+        }
+    }
+
+    /// What is asked for another attempt of this one, which is ended. `None` if it succeeded or is forgotten.
+    pub fn retry(&self, id: &TransactionId, now: Timestamp) -> Result<Option<Retried>, Error> {
+        self.check(id)?;
+        self.end(id, now);
+        let mut open = self.open();
+        open.forget_attempts(now);
+        Ok(open.attempts.get(id).copied())
+    }
+
+    /// Notes that the commit of a transaction that had been taken failed with the error.
+    pub fn failed(&self, transaction: &Transaction, error: &Error, now: Timestamp) {
+        if matches!(error, Error::Aborted | Error::Contention) {
+            transaction.lost.store(true, Ordering::Relaxed);
+        }
+        self.open().remember(transaction, now);
+    }
+
+    /// Locks what is asked for, and waits for that as long as it takes; what is granted then can be read from a fresh
+    /// snapshot. Fails with `Contention` when others were in the way for too long or took its locks away, and with
+    /// `ResourceExhausted` at the bounds of `lock::table`.
+    pub async fn lock(
+        &self,
+        transaction: &Transaction,
+        asked: &AskedSet,
+        clock: &dyn Clock,
+    ) -> Result<Locked, Error> {
+        let locked = self.wait_for(transaction, asked, clock).await;
+        if let Err(Error::Contention) = &locked {
+            transaction.lost.store(true, Ordering::Relaxed);
+        }
+        transaction.used(clock.now());
+        locked
+    }
+
+    async fn wait_for(
+        &self,
+        transaction: &Transaction,
+        asked: &AskedSet,
+        clock: &dyn Clock,
+    ) -> Result<Locked, Error> {
+        let Some(tenure) = transaction.tenure else {
+            return Ok(Locked::Plain);
+        };
+        let begun = self.locks.lock(transaction.age, tenure, asked.clone());
+        // Whoever ends it later gives its locks back.
+        let open = self.open().by_id.contains_key(&transaction.id);
+        if !open {
+            self.locks.end(transaction.age);
+            return Err(Error::TransactionExpired);
+        }
+        let locked = match begun? {
+            Begun::Now(locked) => locked,
+            Begun::Waits(waiting) => waiting.ended(|| self.sweep_awaited(clock.now())).await?,
+        };
+        if locked == Locked::Held {
+            self.locks.landed(asked).await?;
+        }
+        Ok(locked)
+    }
+
+    /// How the transaction stands. Fails with `Contention` when it has lost its locks.
+    pub fn standing(&self, transaction: &Transaction) -> Result<Standing, Error> {
+        if !transaction.locks() {
+            return Ok(Standing::Plain);
+        }
+        match self.locks.standing(transaction.age) {
+            Standing::Wounded => {
+                transaction.lost.store(true, Ordering::Relaxed);
+                Err(Error::Contention)
+            }
+            standing @ (Standing::Whole | Standing::Plain) => Ok(standing),
+        }
     }
 
     /// Fails with `TransactionUnknown` for an id that was never given for this database.
@@ -273,14 +467,49 @@ impl Transactions {
 
     /// Ends those that expired, and with them their snapshots. Cheap when called often.
     pub fn sweep(&self, now: Timestamp) {
-        let mut open = self.open();
-        if now.micros().saturating_sub(open.swept.micros()) >= SWEEP_MICROS {
-            open.sweep(now);
+        self.sweep_every(SWEEP_MICROS, now);
+    }
+
+    /// As `sweep`, but sooner, for somebody who waits for their locks.
+    pub fn sweep_awaited(&self, now: Timestamp) {
+        self.sweep_every(SWEEP_AWAITED_MICROS, now);
+    }
+
+    fn sweep_every(&self, micros: i64, now: Timestamp) {
+        let swept = self.open().swept;
+        if now.micros().saturating_sub(swept.micros()) >= micros {
+            self.sweep_all(now);
         }
     }
 
-    fn new_id(&self) -> TransactionId {
-        let counter = self.next.fetch_add(1, Ordering::Relaxed);
+    fn sweep_all(&self, now: Timestamp) {
+        let mut open = self.open();
+        let mut expired: Vec<Arc<Transaction>> = open
+            .by_id
+            .extract_if(|_, transaction| transaction.expired(now))
+            .map(|(_, transaction)| transaction)
+            .collect();
+        open.swept = now;
+        open.forget_attempts(now);
+        drop(open);
+        // So that the same events have the same outcome.
+        expired.sort_by_key(|transaction| transaction.age);
+        for transaction in expired {
+            self.ended(&transaction, now);
+        }
+    }
+
+    /// For one that is not open any more, and does not commit.
+    fn ended(&self, transaction: &Transaction, now: Timestamp) {
+        if transaction.locks() {
+            // Having lost its locks is remembered with it.
+            let _ = self.standing(transaction);
+            self.locks.end(transaction.age);
+        }
+        self.open().remember(transaction, now);
+    }
+
+    fn new_id(&self, counter: u64) -> TransactionId {
         let mut bytes = Vec::with_capacity(24);
         bytes.extend_from_slice(&self.opened.0.to_be_bytes());
         bytes.extend_from_slice(&counter.to_be_bytes());
@@ -295,10 +524,58 @@ impl Transactions {
 }
 
 impl Open {
-    fn sweep(&mut self, now: Timestamp) {
-        self.by_id
-            .retain(|_, transaction| !transaction.expired(now));
-        self.swept = now;
+    fn remember(&mut self, transaction: &Transaction, now: Timestamp) {
+        if transaction.access == Access::ReadOnly {
+            return;
+        }
+        let attempt = Retried {
+            age: transaction.age,
+            lost: transaction.lost.load(Ordering::Relaxed),
+        };
+        if self
+            .attempts
+            .insert(transaction.id.clone(), attempt)
+            .is_none()
+        {
+            self.attempts_ended.push_back((now, transaction.id.clone()));
+        }
+        if self.attempts_ended.len() > REMEMBERED_ATTEMPTS_MAX {
+            self.forget_oldest_attempt();
+        }
+    }
+
+    fn forget_attempts(&mut self, now: Timestamp) {
+        let over = |ended: &(Timestamp, TransactionId)| {
+            now.micros().saturating_sub(ended.0.micros()) > REMEMBERED_MICROS
+        };
+        while self.attempts_ended.front().is_some_and(over) {
+            self.forget_oldest_attempt();
+        }
+    }
+
+    fn forget_oldest_attempt(&mut self) {
+        if let Some((_, id)) = self.attempts_ended.pop_front() {
+            self.attempts.remove(&id);
+        }
+    }
+}
+
+impl Beginning {
+    /// For how long its locks are given; `None` if it locks nothing.
+    fn tenure(&self) -> Option<Tenure> {
+        match (self.access, self.mode) {
+            (Access::ReadOnly, ConcurrencyMode::Optimistic | ConcurrencyMode::Pessimistic) => None,
+            (Access::ReadWrite, ConcurrencyMode::Pessimistic) => Some(Tenure::UntilEnd),
+            (Access::ReadWrite, ConcurrencyMode::Optimistic) => self
+                .retried
+                .is_some_and(|retried| retried.lost)
+                .then_some(Tenure::Leased),
+        }
+    }
+
+    /// Whether it reads from one snapshot that it is begun with.
+    pub fn needs_snapshot(&self) -> bool {
+        self.tenure().is_none()
     }
 }
 

@@ -2,7 +2,12 @@
 //!
 //! A view holds one snapshot of the store and never sees anything newer. In a read-write transaction everything
 //! that is asked is recorded first and read afterwards, so that a read that fails is still checked at the commit.
+//!
+//! In a transaction that locks, a read first locks what it asks for and is then made on a fresh snapshot, as if on a view
+//! of its own. Whoever has to know the version beforehand, or makes several reads at one version, asks `locked` for that
+//! view and reads from it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +16,7 @@ use watchfire_model::{
     Aggregation, Clock, CollectionPath, DatabaseName, Document, DocumentPath, FieldPath, Invalid,
     Parent, Query, Selector, Timestamp, Value,
 };
-use watchfire_storage::{Range, Snapshot, Version};
+use watchfire_storage::{Range, Snapshot, Store, Version};
 
 use crate::advice::Advisor;
 use crate::directory::{self, Listed};
@@ -20,9 +25,12 @@ use crate::execute::{self, Delivery, ExecutionStats, QUERY_BYTES_MAX, Reading, R
 use crate::index::catalog::Catalogs;
 use crate::index::entries::{group_start, group_start_below};
 use crate::keyspace::document_key;
+use crate::lock::Locked;
+use crate::lock::asked::{Asked, AskedSet, Missing};
+use crate::lock::table::Standing;
 use crate::planner::{self, IndexUsed, Plan};
 use crate::record::decode_record;
-use crate::transaction::{Missing, ReadSet, Transaction};
+use crate::transaction::{Transaction, Transactions};
 use crate::version::timestamp;
 
 mod nearest;
@@ -30,16 +38,21 @@ mod nearest;
 /// What every view of one open database shares.
 pub(crate) struct Context {
     pub database: DatabaseName,
+    pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
+    pub transactions: Transactions,
     pub catalogs: Arc<Catalogs>,
     pub advisor: Arc<Advisor>,
 }
 
 /// A consistent read of one database at one version. Inside a read-write transaction every read is recorded there.
+#[derive(Clone)]
 pub struct View {
     snapshot: Arc<dyn Snapshot>,
     read_time: Timestamp,
     transaction: Option<Arc<Transaction>>,
+    /// What is locked for reads from this snapshot.
+    locked: Arc<AskedSet>,
     context: Arc<Context>,
 }
 
@@ -77,18 +90,83 @@ impl View {
             snapshot,
             read_time,
             transaction: None,
+            locked: Arc::default(),
             context,
         })
     }
 
     /// What the transaction sees; reads are recorded in it.
-    pub(crate) fn of_transaction(
+    pub(crate) async fn of_transaction(
         context: Arc<Context>,
         transaction: Arc<Transaction>,
     ) -> Result<Self, Error> {
-        let mut view = Self::of_snapshot(context, Arc::clone(transaction.snapshot()))?;
+        let snapshot = match transaction.snapshot() {
+            Some(snapshot) => snapshot,
+            None => context.store.snapshot().await?,
+        };
+        let mut view = Self::of_snapshot(context, snapshot)?;
         view.transaction = Some(transaction);
         Ok(view)
+    }
+
+    /// The view for reads of what is asked for. In a transaction that locks, it is locked now, all of it or nothing, and
+    /// the view is as new as that; otherwise it is this view. Fails with `Contention` when others are in the way for
+    /// longer than `LOCK_WAIT_MAX` or have taken the transaction's locks away, and with `ResourceExhausted` at the bounds
+    /// of `lock::table`. Who stops waiting has locked nothing.
+    pub async fn locked(&self, asked: impl FnOnce() -> AskedSet) -> Result<View, Error> {
+        match &self.transaction {
+            Some(transaction) if transaction.locks() => {
+                Ok(self.lock(transaction, &asked()).await?.into_owned())
+            }
+            Some(_) | None => Ok(self.clone()),
+        }
+    }
+
+    /// The view for one read, which is recorded.
+    async fn asking(&self, asked: impl FnOnce() -> AskedSet) -> Result<Cow<'_, View>, Error> {
+        let Some(transaction) = &self.transaction else {
+            return Ok(Cow::Borrowed(self));
+        };
+        let asked = asked();
+        let view = match transaction.locks() {
+            true => self.lock(transaction, &asked).await?,
+            false => Cow::Borrowed(self),
+        };
+        transaction.record(&asked, view.version())?;
+        Ok(view)
+    }
+
+    async fn lock(
+        &self,
+        transaction: &Arc<Transaction>,
+        asked: &AskedSet,
+    ) -> Result<Cow<'_, View>, Error> {
+        let Context {
+            store,
+            clock,
+            transactions,
+            ..
+        } = self.context.as_ref();
+        if self.locked.covers(asked) {
+            transactions.standing(transaction)?;
+            return Ok(Cow::Borrowed(self));
+        }
+        let locked = transactions
+            .lock(transaction, asked, clock.as_ref())
+            .await?;
+        let mut snapshot = store.snapshot().await?;
+        // Locks that are held now were held all the time, so that everything read before is true at this snapshot.
+        let whole =
+            locked == Locked::Held && transactions.standing(transaction)? == Standing::Whole;
+        if whole {
+            transaction.advance(&snapshot);
+        } else {
+            snapshot = transaction.settle_on(snapshot);
+        }
+        let mut view = View::of_snapshot(Arc::clone(&self.context), snapshot)?;
+        view.transaction = Some(Arc::clone(transaction));
+        view.locked = Arc::new(asked.clone());
+        Ok(Cow::Owned(view))
     }
 
     /// The version at which it reads.
@@ -103,10 +181,9 @@ impl View {
 
     /// One document, `None` if it does not exist at this version.
     pub async fn document(&self, path: &DocumentPath) -> Result<Option<Arc<Document>>, Error> {
-        self.record(|reads| {
-            reads.documents.insert(path.clone());
-        })?;
-        let record = self.snapshot.get(&document_key(path)).await?;
+        let asked = || Asked::Document(path.clone()).into();
+        let view = self.asking(asked).await?;
+        let record = view.snapshot.get(&document_key(path)).await?;
         record
             .map(|record| decode_record(path, &record).map(Arc::new))
             .transpose()
@@ -117,8 +194,9 @@ impl View {
         &self,
         paths: &[DocumentPath],
     ) -> Result<Vec<Option<Arc<Document>>>, Error> {
-        self.record(|reads| reads.documents.extend(paths.iter().cloned()))?;
-        read_documents(self.snapshot.as_ref(), paths).await
+        let asked = || paths.iter().cloned().map(Asked::Document).collect();
+        let view = self.asking(asked).await?;
+        read_documents(view.snapshot.as_ref(), paths).await
     }
 
     /// The query's result in order, offset and limit applied, projection not applied. Fails with `IndexMissing` where
@@ -139,9 +217,9 @@ impl View {
     }
 
     async fn start(&self, query: &Query, delivery: Delivery) -> Result<Run, Error> {
-        self.record(|reads| reads.add_query(query))?;
-        let reading = self.reading();
-        let plan = self.plan(query).await?;
+        let view = self.asking(|| Asked::query(query).into()).await?;
+        let reading = view.reading();
+        let plan = view.plan(query).await?;
         Ok(Run::new(
             reading,
             Arc::new(query.clone()),
@@ -209,9 +287,9 @@ impl View {
         query: &Query,
         aggregations: Vec<Aggregation>,
     ) -> Result<(Vec<(String, Value)>, ExecutionStats), Error> {
-        self.record(|reads| reads.add_query(query))?;
-        let reading = self.reading();
-        let (plan, orders) = self.plan_aggregate(query, &aggregations).await?;
+        let view = self.asking(|| Asked::query(query).into()).await?;
+        let reading = view.reading();
+        let (plan, orders) = view.plan_aggregate(query, &aggregations).await?;
         execute::aggregate(reading, Arc::new(query.clone()), plan, orders, aggregations).await
     }
 
@@ -232,7 +310,7 @@ impl View {
     /// the first name of a piece. Fails with `Invalid` unless the query is a collection group in order of `__name__`
     /// without anything else.
     pub async fn partition(&self, query: &Query, count: usize) -> Result<Vec<DocumentPath>, Error> {
-        self.record(|reads| reads.add_query(query))?;
+        let view = self.asking(|| Asked::query(query).into()).await?;
         let plain = query.filter().is_none()
             && query.start().is_none()
             && query.end().is_none()
@@ -249,7 +327,7 @@ impl View {
             return Err(not_partitioned());
         }
         let range = Range::prefix(&group_start_below(id, query.parent()));
-        execute::partition(&self.reading(), &range, group_start(id).len(), count).await
+        execute::partition(&view.reading(), &range, group_start(id).len(), count).await
     }
 
     /// One page of a collection by name, after `after`.
@@ -265,11 +343,10 @@ impl View {
         } else {
             Missing::Hidden
         };
-        self.record(|reads| {
-            reads.listings.insert((collection.clone(), missing));
-        })?;
+        let asked = || Asked::Listing(collection.clone(), missing).into();
+        let view = self.asking(asked).await?;
         directory::list_documents(
-            self.snapshot.as_ref(),
+            view.snapshot.as_ref(),
             collection,
             after,
             limit,
@@ -285,17 +362,8 @@ impl View {
         after: Option<&str>,
         limit: usize,
     ) -> Result<(Vec<String>, bool), Error> {
-        self.record(|reads| {
-            reads.parents.insert(parent.clone());
-        })?;
-        directory::collection_ids(self.snapshot.as_ref(), parent, after, limit).await
-    }
-
-    fn record(&self, read: impl FnOnce(&mut ReadSet)) -> Result<(), Error> {
-        match &self.transaction {
-            Some(transaction) => transaction.record(read),
-            None => Ok(()),
-        }
+        let view = self.asking(|| Asked::Parent(parent.clone()).into()).await?;
+        directory::collection_ids(view.snapshot.as_ref(), parent, after, limit).await
     }
 }
 

@@ -43,6 +43,7 @@ pub fn cause(error: &Error) -> Cause {
         | Error::AlreadyExists(_)
         | Error::VersionMismatch { .. }
         | Error::Aborted
+        | Error::Contention
         | Error::TransactionExpired
         | Error::TransactionUnknown => Cause::Unavailable(error.to_string()),
     }

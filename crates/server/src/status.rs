@@ -113,7 +113,7 @@ fn engine(error: EngineError) -> Status {
         | EngineError::IndexMissing(_) => Code::FailedPrecondition,
         EngineError::IndexExists(_) => Code::AlreadyExists,
         EngineError::NoSuch(_) => Code::NotFound,
-        EngineError::Aborted => Code::Aborted,
+        EngineError::Aborted | EngineError::Contention => Code::Aborted,
         EngineError::ResourceExhausted(_) => Code::ResourceExhausted,
         EngineError::DeadlineExceeded(_) => Code::DeadlineExceeded,
         EngineError::Unavailable(_) => Code::Unavailable,
@@ -227,6 +227,11 @@ mod tests {
             mismatch.into(),
             Code::FailedPrecondition,
             "the stored version (7) does not match the required base version (5)",
+        );
+        check(
+            EngineError::Contention.into(),
+            Code::Aborted,
+            "Too much contention on these documents. Please try again.",
         );
         check(
             EngineError::TransactionUnknown.into(),

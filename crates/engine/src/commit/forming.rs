@@ -8,9 +8,10 @@ use watchfire_model::{Document, DocumentPath};
 use watchfire_storage::{Applied, Snapshot, Version};
 
 use super::group::{Group, Receipt};
-use super::{GROUP_BYTES_MAX, GROUP_COMMITS_MAX, Request};
+use super::{GROUP_BYTES_MAX, GROUP_COMMITS_MAX, Reply, Request};
 use crate::changelog::tail::Published;
 use crate::error::Error;
+use crate::lock::landing::Landing;
 
 /// Documents by name; `None` for one that does not exist.
 pub(super) type Documents = HashMap<DocumentPath, Option<Arc<Document>>>;
@@ -25,13 +26,17 @@ impl Answered {
     /// Tells the caller, who may have gone away; the commit is what it is.
     pub fn tell(self) {
         drop(self.request.permit);
-        let _ = self.request.reply.send(self.answer);
+        let _ = self.request.reply.send(Reply::Decided(self.answer));
     }
 }
 
 /// The group that takes commits, on the state that the group on its way leaves, or on the tail.
 pub(super) struct Forming {
     pub group: Group,
+    /// For whoever is granted locks meanwhile.
+    pub landing: Landing,
+    /// How many of its commits the landing knows of.
+    pub known: usize,
     /// The version on which it stands: what the store's head must be when it is stored.
     pub head: Version,
     /// In the order in which they were added.
@@ -47,9 +52,11 @@ pub(super) struct Forming {
 
 impl Forming {
     /// Nothing on the state at `head`.
-    pub fn new(group: Group, head: Version) -> Self {
+    pub fn new(group: Group, landing: Landing, head: Version) -> Self {
         Self {
             group,
+            landing,
+            known: 0,
             head,
             answered: Vec::new(),
             bytes: 0,
@@ -74,6 +81,8 @@ pub(super) struct Flight {
     pub entries: Vec<Published>,
     /// The documents that it named, as it leaves them.
     pub documents: Documents,
+    /// For whoever is granted locks meanwhile.
+    pub landing: Landing,
     /// Who waits for it.
     pub answered: Vec<Answered>,
 }

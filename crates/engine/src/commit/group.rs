@@ -19,13 +19,14 @@ use watchfire_storage::{Batch, Version};
 
 use crate::changelog::entry::{CommitEntry, EncodedChange, encode_entry};
 use crate::changelog::tail::Published;
-use crate::commit::conflict::conflicts;
+use crate::commit::conflict::overtaken;
 use crate::error::Error;
 use crate::history::Unknown;
 use crate::index;
 use crate::index::catalog::Catalog;
 use crate::index::diff::Difference;
 use crate::keyspace::{changelog_key, document_key, history_key};
+use crate::lock::Claim;
 use crate::record::encode_record;
 use crate::stamp::stamped;
 use crate::transaction::Transaction;
@@ -133,12 +134,13 @@ impl Group {
     }
 
     /// Adds a commit, all of whose documents were loaded. `missed` is what happened between the transaction's view
-    /// and the state on which the group stands.
+    /// and the state on which the group stands. `None` when locks of others are in its way: it is not added then.
     pub fn add(
         &mut self,
         writes: &[Write],
         transaction: Option<(&Transaction, &Missed)>,
-    ) -> Result<Receipt, Error> {
+        claim: &mut Claim,
+    ) -> Result<Option<Receipt>, Error> {
         if let Some((transaction, missed)) = transaction {
             self.check_reads(transaction, missed)?;
         }
@@ -180,20 +182,34 @@ impl Group {
             });
         }
         if changes.is_empty() {
-            return Ok(Receipt {
+            return Ok(Some(Receipt {
                 version: self.last,
                 commit_time: timestamp(self.last)?,
                 outcomes,
                 documents,
-            });
+            }));
+        }
+        if !claim.judge(&changes)? {
+            return Ok(None);
         }
         self.keep(version, changes, &encoded, differences);
-        Ok(Receipt {
+        Ok(Some(Receipt {
             version,
             commit_time,
             outcomes,
             documents,
-        })
+        }))
+    }
+
+    /// The commits that were added after the first `count` of them.
+    pub fn entries_after(&self, count: usize) -> impl Iterator<Item = Arc<CommitEntry>> + '_ {
+        let entries = self.entries.iter().skip(count);
+        entries.map(|published| Arc::clone(&published.entry))
+    }
+
+    /// How many commits were added that change something.
+    pub fn entries_len(&self) -> usize {
+        self.entries.len()
     }
 
     /// What is to be stored.
@@ -218,13 +234,12 @@ impl Group {
         let Missed::Entries(missed) = missed else {
             return Err(Error::Aborted);
         };
-        let view = transaction.snapshot().version();
         let reads = transaction.reads();
         let earlier = self.entries.iter().map(|published| &published.entry);
         let lost = missed
             .iter()
             .chain(earlier)
-            .any(|entry| entry.version > view && conflicts(&reads, &entry.changes));
+            .any(|entry| overtaken(&reads, entry));
         if lost { Err(Error::Aborted) } else { Ok(()) }
     }
 

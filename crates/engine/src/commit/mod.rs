@@ -47,6 +47,8 @@ use crate::definition::Definition;
 use crate::error::Error;
 use crate::index::catalog::alter::Alteration;
 use crate::index::catalog::{Catalog, OperationId};
+use crate::lock::table::Age;
+use crate::lock::{Claim, Locks};
 use crate::transaction::Transaction;
 use crate::version::present;
 
@@ -92,8 +94,56 @@ pub struct Request {
     pub permit: OwnedSemaphorePermit,
     /// About how many bytes the writes have.
     pub bytes: usize,
+    /// For the locks that may be in its way.
+    pub claim: Claim,
     /// Where the answer goes; nobody needs to wait for it.
-    pub reply: oneshot::Sender<Result<Receipt, Error>>,
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// What the sender of a commit hears.
+pub enum Reply {
+    /// What it came to.
+    Decided(Result<Receipt, Error>),
+    /// Locks of others are in its way. When its turn has come it has to be sent again; until then nothing of it is here.
+    Waits(Box<Returned>),
+}
+
+/// A commit that was given back: a request without the place for its answer.
+pub struct Returned {
+    writes: Vec<Write>,
+    transaction: Option<Arc<Transaction>>,
+    permit: OwnedSemaphorePermit,
+    bytes: usize,
+    /// Knows when its turn has come.
+    pub claim: Claim,
+}
+
+impl Returned {
+    /// To be sent again.
+    pub fn again(self, reply: oneshot::Sender<Reply>) -> Request {
+        Request {
+            writes: self.writes,
+            transaction: self.transaction,
+            permit: self.permit,
+            bytes: self.bytes,
+            claim: self.claim,
+            reply,
+        }
+    }
+}
+
+impl Request {
+    fn give_back(self) {
+        let returned = Returned {
+            writes: self.writes,
+            transaction: self.transaction,
+            permit: self.permit,
+            bytes: self.bytes,
+            claim: self.claim,
+        };
+        // Nobody hears of a commit whose caller has gone away while it waits.
+        let _ = self.reply.send(Reply::Waits(Box::new(returned)));
+    }
 }
 
 /// An alteration of the indexes on its way.
@@ -183,6 +233,7 @@ pub struct Committer {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     tail: Arc<Tail>,
+    locks: Arc<Locks>,
     latest: Latest,
     /// The indexes at the tail.
     catalog: Arc<Catalog>,
@@ -223,6 +274,7 @@ impl Committer {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         tail: Arc<Tail>,
+        locks: Arc<Locks>,
         catalog: Arc<Catalog>,
         kept_micros: u64,
     ) -> Self {
@@ -231,6 +283,7 @@ impl Committer {
             store,
             clock,
             tail,
+            locks,
             latest: Latest::default(),
             catalog,
             pending: VecDeque::new(),
@@ -372,6 +425,13 @@ impl Committer {
                 || self.others.len() >= OTHERS_MAX
                 || matches!(self.others.back(), Some(Other::Close(_)));
             command = if full { None } else { commands.try_recv().ok() };
+        }
+        let first = |request: &Request| request.claim.first();
+        if self.pending.iter().any(|request| first(request).is_some()) {
+            // Commits that locks are taken for go first, the older before the younger; the others as they came.
+            let last = Age::LAST;
+            let pending = self.pending.make_contiguous();
+            pending.sort_by_key(|request| first(request).unwrap_or(last));
         }
         if !self.pending.is_empty() {
             self.pace.commits_came();

@@ -7,7 +7,7 @@ use tokio::task::JoinError;
 use watchfire_model::{Document, DocumentPath};
 use watchfire_storage::{Applied, Snapshot, Version};
 
-use super::conflict::conflicts;
+use super::conflict::overtaken;
 use super::forming::{Answered, Flight, Forming};
 use super::group::{Formed, Group, Missed, Receipt, too_big};
 use super::{
@@ -22,6 +22,14 @@ use crate::view::read_documents;
 
 /// How many documents are read at once, so that `LOADED_BYTES_MAX` is not passed by much.
 const LOAD_DOCUMENTS: usize = 16;
+
+/// What came of adding a request.
+enum Added {
+    /// What its caller hears when the group has landed.
+    Answer(Result<Receipt, Error>),
+    /// Locks of others are in its way.
+    Waits,
+}
 
 /// Why a request was not added to the group.
 enum Stop {
@@ -48,17 +56,36 @@ impl From<watchfire_storage::Error> for Stop {
 impl Committer {
     /// Adds what waits to the group that is formed, until that is full.
     pub(super) async fn form(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        if let Some(forming) = &self.forming {
+            forming.landing.open();
+        }
+        self.form_until_full().await;
+        if let Some(forming) = &mut self.forming {
+            let added = forming.group.entries_after(forming.known);
+            forming.landing.close(added);
+            forming.known = forming.group.entries_len();
+        }
+    }
+
+    async fn form_until_full(&mut self) {
         while !self.stalled
             && !self.forming.as_ref().is_some_and(Forming::is_full)
-            && let Some(request) = self.pending.pop_front()
+            && let Some(mut request) = self.pending.pop_front()
         {
             if let Some(error) = &self.read_only {
                 refuse(request, error.clone());
                 continue;
             }
             let mut forming = self.forming.take().unwrap_or_else(|| self.open_group());
-            match self.add(&mut forming, &request).await {
-                Ok(answer) => {
+            match self.add(&mut forming, &mut request).await {
+                Ok(Added::Waits) => {
+                    request.give_back();
+                    self.keep_unless_empty(forming);
+                }
+                Ok(Added::Answer(answer)) => {
                     forming.bytes = forming.bytes.saturating_add(request.bytes);
                     forming.answered.push(Answered { request, answer });
                     self.forming = Some(forming);
@@ -103,15 +130,11 @@ impl Committer {
             Arc::clone(&self.catalog),
             head,
         );
-        Forming::new(group, head)
+        Forming::new(group, self.locks.landings().begin(), head)
     }
 
     /// Adds one request; what it came to.
-    async fn add(
-        &self,
-        forming: &mut Forming,
-        request: &Request,
-    ) -> Result<Result<Receipt, Error>, Stop> {
+    async fn add(&self, forming: &mut Forming, request: &mut Request) -> Result<Added, Stop> {
         let mut asked = HashSet::new();
         let mut unknown: Vec<DocumentPath> = Vec::new();
         for write in &request.writes {
@@ -131,7 +154,7 @@ impl Committer {
                 forming.loaded_bytes = forming.loaded_bytes.saturating_add(memory);
                 if forming.loaded_bytes > LOADED_BYTES_MAX {
                     return if forming.answered.is_empty() {
-                        Ok(Err(too_big()))
+                        Ok(Added::Answer(Err(too_big())))
                     } else {
                         Err(Stop::Full)
                     };
@@ -139,15 +162,19 @@ impl Committer {
                 forming.group.load(path.clone(), document);
             }
         }
-        match &request.transaction {
-            None => Ok(forming.group.add(&request.writes, None)),
-            Some(transaction) => {
-                let missed = self.missed(transaction).await?;
-                Ok(forming
-                    .group
-                    .add(&request.writes, Some((transaction, &missed))))
-            }
-        }
+        let missed = match &request.transaction {
+            None => None,
+            Some(transaction) => Some(self.missed(transaction).await?),
+        };
+        let transaction = request.transaction.as_deref().zip(missed.as_ref());
+        let added = forming
+            .group
+            .add(&request.writes, transaction, &mut request.claim);
+        Ok(match added {
+            Ok(Some(receipt)) => Added::Answer(Ok(receipt)),
+            Ok(None) => Added::Waits,
+            Err(error) => Added::Answer(Err(error)),
+        })
     }
 
     /// A document as the flight leaves it, or as it is at the tail; `None` where neither is remembered.
@@ -177,7 +204,9 @@ impl Committer {
     /// Every commit after the transaction's view, as far as it is in the ring or on its way. What is only in the
     /// store, which may be far more than fits in memory, is checked here and not kept.
     async fn missed(&self, transaction: &Transaction) -> Result<Missed, Error> {
-        let mut after = transaction.snapshot().version();
+        let Some((mut after, _)) = transaction.reads().versions() else {
+            return Ok(Missed::Entries(Vec::new()));
+        };
         let flying = self.flight.iter().flat_map(|flight| &flight.entries);
         let flying = flying.map(|published| Arc::clone(&published.entry));
         if let Some((mut entries, _)) = self.tail.since(after, usize::MAX) {
@@ -196,7 +225,7 @@ impl Committer {
                 } => {
                     let reads = transaction.reads();
                     let mut entries = entries.iter().map(|published| &published.entry);
-                    if entries.any(|entry| conflicts(&reads, &entry.changes)) {
+                    if entries.any(|entry| overtaken(&reads, entry)) {
                         return Ok(Missed::Lost);
                     }
                     after = complete_to;
@@ -236,6 +265,7 @@ impl Committer {
             version,
             entries,
             documents,
+            landing: forming.landing,
             answered: forming.answered,
         });
     }
@@ -260,6 +290,7 @@ impl Committer {
                 self.moves = 0;
                 self.tail.publish(flight.entries, flight.version);
                 self.remember(flight.documents);
+                drop(flight.landing);
                 if let Some(forming) = &mut self.forming {
                     forming.snapshot = None;
                 }

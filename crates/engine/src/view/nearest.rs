@@ -8,6 +8,7 @@ use super::{View, read_documents};
 use crate::error::Error;
 use crate::execute::nearest::{Best, scan_vectors};
 use crate::execute::{Delivery, ExecutionStats, QUERY_BYTES_MAX, Run};
+use crate::lock::asked::Asked;
 use crate::planner::IndexUsed;
 use crate::planner::nearest::{NearestPlan, VectorScan, choose};
 
@@ -23,10 +24,10 @@ impl View {
         query: &Query,
         nearest: &Nearest,
     ) -> Result<(Vec<(Arc<Document>, f64)>, ExecutionStats), Error> {
-        self.record(|reads| reads.add_query(query))?;
-        match self.plan_nearest(query, nearest).await? {
-            NearestPlan::Vectors(scan) => self.nearest_of_vectors(query, nearest, scan).await,
-            NearestPlan::Result { missing: _ } => self.nearest_of_result(query, nearest).await,
+        let view = self.asking(|| Asked::query(query).into()).await?;
+        match view.plan_nearest(query, nearest).await? {
+            NearestPlan::Vectors(scan) => view.nearest_of_vectors(query, nearest, scan).await,
+            NearestPlan::Result { missing: _ } => view.nearest_of_result(query, nearest).await,
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
-use watchfire_engine::{ExecutionStats, IndexUsed, QueryRun, TransactionId, View};
+use watchfire_engine::{Asked, ExecutionStats, IndexUsed, QueryRun, TransactionId, View};
 use watchfire_model::{Aggregation, Document, Nearest, Query, Timestamp, Value};
 use watchfire_wire::explain::{Billing, Costs};
 
@@ -98,8 +98,8 @@ pub async fn run(
     consistency: Consistency,
     explain: Explain,
 ) -> Result<Answer, Error> {
-    let turn = database.answers.turn().await;
-    let Reading { view, begun } = open(database, consistency).await?;
+    let (Reading { view, begun }, turn) =
+        enter(database, consistency, &search.query, explain).await?;
     let read_time = view.read_time();
     let found = find(database, &view, search, explain, turn).await?;
     Ok(Answer {
@@ -107,6 +107,29 @@ pub async fn run(
         read_time,
         found,
     })
+}
+
+/// The view from which the query is answered, and a turn. A transaction that locks has its locks before it gets a turn:
+/// whoever waits for locks keeps nobody from working, and the answer's version is that of the view.
+async fn enter(
+    database: &Database,
+    consistency: Consistency,
+    query: &Query,
+    explain: Explain,
+) -> Result<(Reading, OwnedSemaphorePermit), Error> {
+    match consistency {
+        Consistency::Latest | Consistency::ReadTime(_) => {
+            let turn = database.answers.turn().await;
+            Ok((open(database, consistency).await?, turn))
+        }
+        Consistency::Transaction(_) | Consistency::Begin(_) => {
+            let Reading { mut view, begun } = open(database, consistency).await?;
+            if explain != Explain::Plan {
+                view = view.locked(|| Asked::query(query).into()).await?;
+            }
+            Ok((Reading { view, begun }, database.answers.turn().await))
+        }
+    }
 }
 
 async fn find(
@@ -411,8 +434,7 @@ pub async fn aggregate(
     consistency: Consistency,
     explain: Explain,
 ) -> Result<Aggregated, Error> {
-    let _turn = database.answers.turn().await;
-    let Reading { view, begun } = open(database, consistency).await?;
+    let (Reading { view, begun }, _turn) = enter(database, consistency, &query, explain).await?;
     let read_time = view.read_time();
     let (values, explanation) = if explain == Explain::Plan {
         let indexes = view.explain_aggregate(&query, &aggregations).await?;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::stream::{self, Stream, StreamExt};
-use watchfire_engine::{Engine, TransactionId, TransactionOptions, View};
+use watchfire_engine::{Asked, Engine, TransactionId, TransactionOptions, View};
 use watchfire_model::{Document, DocumentName, DocumentPath, FieldMask, Timestamp};
 
 use crate::databases::Database;
@@ -128,10 +128,13 @@ pub async fn documents(
     Batch<impl Stream<Item = Result<(DocumentPath, Option<Document>), Error>> + Send + use<>>,
     Error,
 > {
-    let Reading { view, begun } = open(database, consistency).await?;
-    let read_time = view.read_time();
     let mut seen = HashSet::with_capacity(paths.len());
     paths.retain(|path| seen.insert(path.clone()));
+    let Reading { view, begun } = open(database, consistency).await?;
+    // All of them at once, so that the whole answer is of one version.
+    let asked = || paths.iter().cloned().map(Asked::Document).collect();
+    let view = view.locked(asked).await?;
+    let read_time = view.read_time();
     let loads: Vec<Vec<DocumentPath>> = paths
         .chunks(DOCUMENTS_PER_LOAD_MAX)
         .map(<[DocumentPath]>::to_vec)
