@@ -12,7 +12,7 @@ pub enum Error {
         /// What was to be done, as a verb.
         what: &'static str,
         path: PathBuf,
-        #[source]
+        /// In the text already.
         error: io::Error,
     },
     /// The place is not as it must be: name another one.

@@ -126,15 +126,18 @@ fn engine(error: EngineError) -> Status {
 }
 
 fn store(error: &StoreError) -> Status {
-    let code = match error {
+    tracing::error!(%error, "a store could not be opened");
+    status(store_code(error), error.to_string())
+}
+
+fn store_code(error: &StoreError) -> Code {
+    match error {
         StoreError::Unavailable(_)
         | StoreError::Poisoned(_)
         | StoreError::Locked(_)
         | StoreError::Closed => Code::Unavailable,
         StoreError::Corrupt(_) => Code::DataLoss,
-    };
-    tracing::error!(%error, "a store could not be opened");
-    status(code, error.to_string())
+    }
 }
 
 fn backup(error: &BackupError) -> Status {
@@ -164,7 +167,7 @@ fn backup(error: &BackupError) -> Status {
             found: _,
             known: _,
         } => Code::DataLoss,
-        BackupError::Store(error) => return store(error),
+        BackupError::Store(error) => store_code(error),
         BackupError::Engine { database: _, error } => return engine(error.clone()),
     };
     tracing::warn!(%error, "a backup was not made");

@@ -15,7 +15,7 @@ pub enum BackupError {
         /// What was to be done, as a verb.
         what: &'static str,
         path: PathBuf,
-        #[source]
+        /// In the text already.
         error: io::Error,
     },
     /// The backup is damaged, or none: use another one.

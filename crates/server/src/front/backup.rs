@@ -79,3 +79,46 @@ fn encode_manifest(manifest: Manifest) -> watchfire::BackupResponse {
         bytes,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tonic::Code;
+    use watchfire_model::Timestamp;
+
+    use super::*;
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::EPOCH
+        }
+    }
+
+    async fn code(peer: Option<&str>) -> Code {
+        let backups = Backups::new(None, Arc::new(Still), CancellationToken::new());
+        let mut request = Request::new(watchfire::BackupRequest::default());
+        if let Some(peer) = peer {
+            let address: SocketAddr = peer.parse().unwrap();
+            request.extensions_mut().insert(TcpConnectInfo {
+                local_addr: None,
+                remote_addr: Some(address),
+            });
+        }
+        backups.backup(request).await.unwrap_err().code()
+    }
+
+    #[tokio::test]
+    async fn only_the_same_machine_may_ask() {
+        // There is nothing to back up, which is said to those who may ask.
+        for peer in ["127.0.0.1:7", "[::1]:7", "[::ffff:127.0.0.1]:7"] {
+            assert_eq!(code(Some(peer)).await, Code::FailedPrecondition, "{peer}");
+        }
+        for peer in ["192.0.2.1:7", "[2001:db8::1]:7", "[::ffff:192.0.2.1]:7"] {
+            assert_eq!(code(Some(peer)).await, Code::PermissionDenied, "{peer}");
+        }
+        assert_eq!(code(None).await, Code::PermissionDenied);
+    }
+}
