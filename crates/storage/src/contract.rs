@@ -2,6 +2,7 @@
 //!
 //! A store's tests say `crate::store_contract!(open)` (or `watchfire_storage::store_contract!`), where `open` is an async function that gives a guard, which is kept while the test runs, and an empty store.
 //! The functions panic where a promise is broken. They never look at how a store works.
+//! What a store does after a failed flush stands in `trouble`, for stores that can be made to fail.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,6 +51,8 @@ macro_rules! store_contract {
         }
     };
 }
+
+pub mod trouble;
 
 fn bytes(text: &[u8]) -> Bytes {
     Bytes::copy_from_slice(text)

@@ -1,6 +1,6 @@
 //! A store that fails on purpose, for tests of what is built on stores.
 //!
-//! It wraps another store and adds three troubles: calls that fail by chance, batches that are held back before they are written, and crashes.
+//! It wraps another store and adds four troubles: calls that fail by chance or as asked, batches that are held back before they are written, crashes, and a disk that is full.
 //! It has no randomness of its own: what fails follows from the seed and the order of the calls.
 //!
 //! # Transitions
@@ -9,6 +9,8 @@
 //! *holding* to *up* by `release`: the waiting batches are written in order and answered.
 //! Any to *down* by `crash`: of the waiting batches the first few may have reached the store, the others are lost, no caller is told which, and everything answers `Unavailable`.
 //! *down* to *up* by `restart`.
+//! *up* to *full* by `fill`: the next batch is the one whose flush fails, and it and all after it are answered `Poisoned`; reads go on and do not show it.
+//! *full* to *up* by `free`: that batch is written then, if `fill` said so, or lost.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -59,6 +61,9 @@ struct State {
     mode: Mode,
     waiting: VecDeque<Waiting>,
     next_apply: Option<Error>,
+    next_read: Option<Error>,
+    /// The batch whose flush failed, if it is to be found after recovery.
+    kept: Option<(Version, Batch)>,
 }
 
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -66,6 +71,19 @@ enum Mode {
     Up,
     Holding,
     Down,
+    /// The next batch fails.
+    Filling(Flushed),
+    /// One has failed.
+    Full,
+}
+
+/// Whether the batch whose flush fails is on the disk all the same.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// It is found after recovery.
+    Kept,
+    /// It is gone.
+    Lost,
 }
 
 /// What becomes of a batch that was not refused.
@@ -91,6 +109,8 @@ impl FaultyStore {
             mode: Mode::Up,
             waiting: VecDeque::new(),
             next_apply: None,
+            next_read: None,
+            kept: None,
         };
         let shared = Shared {
             faults,
@@ -106,6 +126,39 @@ impl FaultyStore {
     /// The next batch is refused with `error`, unwritten.
     pub fn fail_next_apply(&self, error: Error) {
         self.shared.lock().next_apply = Some(error);
+    }
+
+    /// The next snapshot or read fails with `error`.
+    pub fn fail_next_read(&self, error: Error) {
+        self.shared.lock().next_read = Some(error);
+    }
+
+    /// The disk is full from now on. Does nothing unless the store is up.
+    pub fn fill(&self, flushed: Flushed) {
+        let mut state = self.shared.lock();
+        if state.mode == Mode::Up {
+            state.mode = Mode::Filling(flushed);
+        }
+    }
+
+    /// There is space again, and the store has recovered when this returns. Does nothing unless it is full.
+    pub async fn free(&self) {
+        let kept = {
+            let mut state = self.shared.lock();
+            match state.mode {
+                Mode::Filling(_) | Mode::Full => {}
+                Mode::Up | Mode::Holding | Mode::Down => return,
+            }
+            state.kept.take()
+        };
+        if let Some((expected_head, batch)) = kept {
+            // It was never answered; nobody is told what becomes of it.
+            let _ = self.inner.apply(expected_head, batch).await;
+        }
+        let mut state = self.shared.lock();
+        if matches!(state.mode, Mode::Filling(_) | Mode::Full) {
+            state.mode = Mode::Up;
+        }
     }
 
     /// Batches wait from now on.
@@ -170,6 +223,15 @@ impl FaultyStore {
         if let Some(error) = state.next_apply.take() {
             return Err(error);
         }
+        match state.mode {
+            Mode::Filling(flushed) => {
+                state.mode = Mode::Full;
+                state.kept = (flushed == Flushed::Kept).then_some((expected_head, batch));
+                return Err(full());
+            }
+            Mode::Full => return Err(full()),
+            Mode::Up | Mode::Holding | Mode::Down => {}
+        }
         if state.happens(self.shared.faults.refused_applies_per_mille) {
             return Err(unavailable("a batch was refused"));
         }
@@ -199,6 +261,10 @@ fn unavailable(what: &str) -> Error {
     Error::Unavailable(format!("{what} on purpose"))
 }
 
+fn full() -> Error {
+    Error::Poisoned("the disk is full on purpose".to_owned())
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -208,6 +274,9 @@ impl Shared {
         let mut state = self.lock();
         if state.mode == Mode::Down {
             return Err(unavailable("down"));
+        }
+        if let Some(error) = state.next_read.take() {
+            return Err(error);
         }
         if state.happens(self.faults.failed_reads_per_mille) {
             return Err(unavailable("a read failed"));

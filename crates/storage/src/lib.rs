@@ -27,12 +27,16 @@
 //! What a snapshot shows is durable too: nothing can be read that a crash could take back.
 //! A batch whose caller got an error, or stopped waiting, may have been written or not, but only whole; after [`Error::Poisoned`] or a restart, read the head to learn which.
 //! A failed flush poisons the store: the operating system may have thrown the unwritten pages away, and a second flush that succeeds would prove nothing.
+//! A poisoned store answers every batch with `Poisoned` and the first reason, and goes on showing what it showed before.
+//! It recovers by reading again what is on disk, at a restart or by itself; from then on the batch whose flush failed is there for good, whole, or never was, and `apply` compares with the head that was found.
+//! A store that can tell says in its [`Condition`] how it stands.
 //!
 //! # What is not done
 //!
 //! No transactions, range locks, stamps, or merges; no notification of new heads; no conversion between engines.
 
 pub mod batch;
+pub mod condition;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 #[cfg(feature = "embedded")]
@@ -47,6 +51,7 @@ pub mod store;
 pub mod version;
 
 pub use batch::{Batch, Operation};
+pub use condition::{Condition, State};
 pub use error::Error;
 pub use page::{PAGE_BYTES_MAX, Page};
 pub use range::Range;

@@ -1,7 +1,7 @@
 //! `Folder`: one directory, held by one process, with one RocksDB in it.
 //!
 //! Holds the lock, the format, the layout of keys and the settings of the engine, and translates its errors.
-//! It knows no writer, no queue and no snapshots.
+//! It knows no writer, no queue and no snapshots, and once open it never changes: a folder that is to be opened again is closed, and another made with the same lock.
 //!
 //! # Layout
 //!
@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
@@ -20,7 +22,8 @@ use rocksdb::{
     ReadOptions, WriteBatch, WriteOptions,
 };
 
-use crate::embedded::wal;
+use crate::embedded::report::Report;
+use crate::embedded::{disk, wal};
 use crate::error::Error;
 use crate::range::successor;
 use crate::version::Version;
@@ -40,6 +43,9 @@ pub const DATABASE_NAME_LEN_MAX: usize = 1024;
 /// The file with which the engine finds everything else; without it there is no database.
 const CURRENT_FILE: &str = "CURRENT";
 
+/// How the system's words for a full disk begin, in errors of the engine as well.
+const NO_SPACE: &str = "No space left";
+
 const SYSTEM: u32 = 0;
 const FORMAT_KEY: &[u8] = b"FORMAT";
 const NAME_PREFIX: &[u8] = b"name/";
@@ -54,7 +60,7 @@ const SYNC_EVERY_BYTES: u64 = 1024 * 1024;
 /// Open table files; each costs a descriptor and, for its index, a part of the block cache.
 const OPEN_FILES_MAX: i32 = 512;
 
-/// How much memory and disk the engine may use beside the data itself.
+/// How much memory and disk the engine may use beside the data itself, and how its disk is looked after.
 #[derive(Copy, Clone, Debug)]
 pub struct Settings {
     /// Memory for blocks, indexes and filters that were read.
@@ -63,6 +69,10 @@ pub struct Settings {
     pub write_buffer_bytes: usize,
     /// Bytes of log after which tables are written, so that the log can go; bounds the time to start after a crash.
     pub wal_bytes_max: u64,
+    /// Writes are refused while less than this is free on the disk. By default as much as the log may have, so that what is only in the log can always be put into tables.
+    pub free_bytes_min: u64,
+    /// How often it is looked how much is free, and at first whether a folder that failed can be written to again.
+    pub disk_check_interval: Duration,
 }
 
 impl Default for Settings {
@@ -71,6 +81,8 @@ impl Default for Settings {
             block_cache_bytes: 64 << 20,
             write_buffer_bytes: 32 << 20,
             wal_bytes_max: 64 << 20,
+            free_bytes_min: 64 << 20,
+            disk_check_interval: Duration::from_secs(1),
         }
     }
 }
@@ -83,13 +95,37 @@ pub(crate) enum Numbered {
     Free(u32),
 }
 
-/// An open folder. Dropped, it closes the engine and then gives up the lock.
-pub struct Folder {
-    // Invariant: `db` stands before `lock`, since fields are dropped in order.
-    pub(crate) db: DB,
+/// The right to open a folder. It is held for as long as a clone is there.
+#[derive(Clone, Debug)]
+pub(crate) struct FolderLock {
     directory: PathBuf,
     #[expect(dead_code, reason = "held for its lock")]
-    lock: File,
+    file: Arc<File>,
+}
+
+impl FolderLock {
+    /// Makes the directory if there is none, and takes it.
+    pub(crate) fn take(directory: &Path) -> Result<Self, Error> {
+        std::fs::create_dir_all(directory)
+            .map_err(|error| unavailable("make the folder", directory, &error))?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            file: Arc::new(lock(directory)?),
+        })
+    }
+
+    /// Where the folder is.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+/// An open folder. Dropped, it closes the engine and then gives up the lock.
+pub(crate) struct Folder {
+    // Invariant: `db` stands before `lock`, since fields are dropped in order.
+    pub(crate) db: DB,
+    lock: FolderLock,
+    report: Arc<Report>,
 }
 
 impl Folder {
@@ -98,11 +134,34 @@ impl Folder {
         directory.join(CURRENT_FILE).exists()
     }
 
-    /// Opens the folder, and makes it if there is none.
-    pub fn open(directory: &Path, settings: &Settings) -> Result<Self, Error> {
-        std::fs::create_dir_all(directory)
-            .map_err(|error| unavailable("make the folder", directory, &error))?;
-        let lock = lock(directory)?;
+    /// Opens the folder, which must not be open, and makes it if there is none. The engine reads its logs, and
+    /// puts what they hold into tables, flushed, before anything can be read: so what is shown afterwards is on
+    /// the disk, even where a flush of the log had failed.
+    pub(crate) fn open(
+        lock: FolderLock,
+        settings: &Settings,
+        report: Arc<Report>,
+    ) -> Result<Self, Error> {
+        let directory = lock.directory().to_owned();
+        Self::open_unexplained(lock, settings, report).map_err(|error| match error {
+            Error::Unavailable(text) if text.contains(NO_SPACE) => {
+                let free = disk::free_bytes(&directory)
+                    .map_or_else(|| "few".to_owned(), |free| free.to_string());
+                Error::Unavailable(format!(
+                    "the disk is full: {free} bytes are free for {}, which is too little to open it: {text}",
+                    directory.display()
+                ))
+            }
+            other => other,
+        })
+    }
+
+    fn open_unexplained(
+        lock: FolderLock,
+        settings: &Settings,
+        report: Arc<Report>,
+    ) -> Result<Self, Error> {
+        let directory = lock.directory();
         let files = wal::check(directory)?;
         let exists = Self::is_one(directory);
         if !exists && files.has_data {
@@ -120,23 +179,33 @@ impl Folder {
             }
             other => other,
         })?;
-        let folder = Self {
-            db,
-            directory: directory.to_owned(),
-            lock,
-        };
+        let folder = Self { db, lock, report };
         folder.check_format()?;
-        sync_parent(directory);
+        sync_parent(folder.directory());
         Ok(folder)
+    }
+
+    /// Where it is.
+    pub(crate) fn directory(&self) -> &Path {
+        self.lock.directory()
+    }
+
+    /// Translates an error that a read met, and tells of it.
+    pub(crate) fn read_failed(&self, error: &rocksdb::Error) -> Error {
+        self.report.read_failed(convert(error))
     }
 
     fn check_format(&self) -> Result<(), Error> {
         let key = system_key(FORMAT_KEY, &[]);
-        let Some(value) = self.db.get(&key).map_err(|error| convert(&error))? else {
+        let Some(value) = self
+            .db
+            .get(&key)
+            .map_err(|error| self.read_failed(&error))?
+        else {
             if !self.databases()?.is_empty() {
                 return Err(Error::Corrupt(format!(
                     "the folder {} has lost its format",
-                    self.directory.display()
+                    self.directory().display()
                 )));
             }
             return self.put_synced(&key, &FORMAT_VERSION.to_be_bytes());
@@ -145,11 +214,11 @@ impl Folder {
             Some(FORMAT_VERSION) => Ok(()),
             Some(format) => Err(Error::Unavailable(format!(
                 "the folder {} has format {format}, this program knows format {FORMAT_VERSION}",
-                self.directory.display()
+                self.directory().display()
             ))),
             None => Err(Error::Corrupt(format!(
                 "the folder {} has an unreadable format",
-                self.directory.display()
+                self.directory().display()
             ))),
         }
     }
@@ -172,13 +241,15 @@ impl Folder {
             let (Some(name), Some(id)) = (name, number(value)) else {
                 return Err(Error::Corrupt(format!(
                     "the folder {} has an unreadable database name",
-                    self.directory.display()
+                    self.directory().display()
                 )));
             };
             names.insert(name.to_owned(), id);
             iterator.next();
         }
-        iterator.status().map_err(|error| convert(&error))?;
+        iterator
+            .status()
+            .map_err(|error| self.read_failed(&error))?;
         Ok(names)
     }
 
@@ -211,7 +282,8 @@ impl Folder {
 
     /// The head as the newest state of the folder has it.
     pub(crate) fn head(&self, id: u32) -> Result<Version, Error> {
-        decode_head(self.db.get(head_key(id)).map_err(|error| convert(&error))?)
+        let value = self.db.get(head_key(id));
+        decode_head(value.map_err(|error| self.read_failed(&error))?)
     }
 
     fn put_synced(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rocksdb::{DB, ReadOptions, SnapshotWithThreadMode};
 
-use crate::embedded::folder::{Folder, convert, data_key, decode_head, head_key};
+use crate::embedded::folder::{Folder, data_key, decode_head, head_key};
 use crate::error::Error;
 use crate::page::{Page, PageFill};
 use crate::range::{Range, successor};
@@ -44,8 +44,11 @@ impl EmbeddedSnapshot {
     /// The newest state of the database with this number.
     pub(crate) fn take(folder: Arc<Folder>, id: u32) -> Result<Self, Error> {
         let held = Held::new(folder, |folder| folder.db.snapshot());
-        let head = held.with_dependent(|_, snapshot| snapshot.get(head_key(id)));
-        let version = decode_head(head.map_err(|error| convert(&error))?)?;
+        let head = held.with_dependent(|folder, snapshot| {
+            let head = snapshot.get(head_key(id));
+            head.map_err(|error| folder.read_failed(&error))
+        });
+        let version = decode_head(head?)?;
         Ok(Self { held, id, version })
     }
 
@@ -69,7 +72,7 @@ impl EmbeddedSnapshot {
     ) -> Result<Option<Bytes>, Error> {
         found
             .map(|value| value.map(Bytes::from))
-            .map_err(|error| convert(&error))
+            .map_err(|error| self.held.borrow_owner().read_failed(&error))
     }
 }
 
@@ -100,7 +103,7 @@ impl Snapshot for EmbeddedSnapshot {
             return Ok(fill.finish());
         }
         let read = self.bounded(range);
-        self.held.with_dependent(|_, snapshot| {
+        self.held.with_dependent(|folder, snapshot| {
             let mut iterator = snapshot.raw_iterator_opt(read);
             match direction {
                 Direction::Forward => iterator.seek_to_first(),
@@ -119,7 +122,9 @@ impl Snapshot for EmbeddedSnapshot {
                     Direction::Backward => iterator.prev(),
                 }
             }
-            iterator.status().map_err(|error| convert(&error))
+            iterator
+                .status()
+                .map_err(|error| folder.read_failed(&error))
         })?;
         Ok(fill.finish())
     }
@@ -134,7 +139,7 @@ impl Snapshot for EmbeddedSnapshot {
             return Ok(counted);
         }
         let read = self.bounded(range);
-        self.held.with_dependent(|_, snapshot| {
+        self.held.with_dependent(|folder, snapshot| {
             let mut iterator = snapshot.raw_iterator_opt(read);
             iterator.seek_to_first();
             // Nothing is copied: whether there is a key is all that is asked.
@@ -149,7 +154,9 @@ impl Snapshot for EmbeddedSnapshot {
                 counted.keys += 1;
                 iterator.next();
             }
-            iterator.status().map_err(|error| convert(&error))
+            iterator
+                .status()
+                .map_err(|error| folder.read_failed(&error))
         })?;
         Ok(counted)
     }

@@ -93,6 +93,11 @@ fn refused(directory: &Path) -> Error {
     }
 }
 
+fn open_folder(directory: &Path) -> Folder {
+    let lock = FolderLock::take(directory).unwrap();
+    Folder::open(lock, &Settings::default(), Arc::new(Report::new())).unwrap()
+}
+
 #[tokio::test]
 async fn reopening_keeps_everything() {
     let directory = tempfile::tempdir().unwrap();
@@ -355,7 +360,7 @@ async fn missing_files_are_reported_by_name() {
 #[tokio::test]
 async fn a_newer_format_is_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
-    let folder = Folder::open(directory.path(), &Settings::default()).unwrap();
+    let folder = open_folder(directory.path());
     folder
         .db
         .put(b"\0\0\0\0FORMAT", 2u32.to_be_bytes())
@@ -377,7 +382,7 @@ async fn stored_keys_have_the_documented_layout() {
     put(&embedded.database("first").unwrap(), 0, 5, b"a").await;
     put(&embedded.database("second").unwrap(), 0, 6, b"").await;
     embedded.close().await.unwrap();
-    let folder = Folder::open(directory.path(), &Settings::default()).unwrap();
+    let folder = open_folder(directory.path());
     let stored: Vec<(Vec<u8>, Vec<u8>)> = folder
         .db
         .iterator(rocksdb::IteratorMode::Start)

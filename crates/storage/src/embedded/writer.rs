@@ -6,7 +6,10 @@
 //! # Poison
 //!
 //! When a write fails, it is not known what is on disk.
-//! The whole group is answered with `Poisoned`, and so is everything after it, until the folder is opened again and recovered from its log.
+//! The whole group is answered with `Poisoned`, and so is everything after it, until the folder was opened again and recovered from its log.
+//!
+//! Invariant: a group holds what it writes to from before it looks at the heads until it has moved them.
+//! The folder is only opened again when nobody holds it, and heads are read anew before anybody can hold the new one: so no group compares with the heads of one and writes to the other.
 //!
 //! # Limits
 //!
@@ -14,8 +17,8 @@
 //! A group ends at [`GROUP_BATCHES_MAX`] batches or once it has [`GROUP_BYTES_MAX`] bytes, and a larger single batch goes alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use rocksdb::WriteBatch;
 use tokio::sync::{mpsc, oneshot};
@@ -35,13 +38,19 @@ pub const GROUP_BATCHES_MAX: usize = 256;
 /// Bytes of keys and values after which a group takes no more batches.
 pub const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Where groups are written: the folder, or something that fails in tests.
+/// Where groups are written: the folder as it is open just now, or something that fails in tests.
 pub(crate) trait Sink {
-    /// Writes all or nothing, durably.
-    fn write(&self, batch: WriteBatch) -> Result<(), Error>;
+    /// What is written to, and is not replaced while it is held.
+    type Held;
+
+    /// Takes hold of it; fails while nothing is to be written.
+    fn hold(&self) -> Result<Self::Held, Error>;
+
+    /// Writes all or nothing, durably. After a failure `hold` fails, until it is known what was written.
+    fn write(&self, held: &Self::Held, batch: WriteBatch) -> Result<(), Error>;
 }
 
-/// One database's head, moved by the writer alone.
+/// One database's head, moved by the writer, and read again by whoever opens the folder again.
 #[derive(Debug)]
 pub(crate) struct Head {
     id: u32,
@@ -61,6 +70,16 @@ impl Head {
     pub(crate) fn id(&self) -> u32 {
         self.id
     }
+
+    /// The newest batch that was written.
+    pub(crate) fn version(&self) -> Version {
+        Version(self.version.load(Ordering::Acquire))
+    }
+
+    /// Moves it.
+    pub(crate) fn set(&self, version: Version) {
+        self.version.store(version.0, Ordering::Release);
+    }
 }
 
 /// A batch on its way.
@@ -71,30 +90,8 @@ pub(crate) struct Job {
     pub(crate) answer: oneshot::Sender<Result<Applied, Error>>,
 }
 
-/// Why no more is written; set once.
-#[derive(Debug, Default)]
-pub(crate) struct Poison(OnceLock<String>);
-
-impl Poison {
-    /// Stops all writing from now on. The first reason stays.
-    pub(crate) fn set(&self, error: &Error) -> Error {
-        let reason = self.0.get_or_init(|| {
-            tracing::error!(%error, "a write failed, the store takes no more writes until it is opened again");
-            error.to_string()
-        });
-        Error::Poisoned(reason.clone())
-    }
-
-    /// An error if writing has stopped.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        self.0
-            .get()
-            .map_or(Ok(()), |reason| Err(Error::Poisoned(reason.clone())))
-    }
-}
-
 /// Writes until the queue is closed and empty.
-pub(crate) fn run(sink: &impl Sink, poison: &Poison, mut queue: mpsc::Receiver<Job>) {
+pub(crate) fn run(sink: &impl Sink, mut queue: mpsc::Receiver<Job>) {
     while let Some(first) = queue.blocking_recv() {
         let mut bytes = first.batch.size();
         let mut group = vec![first];
@@ -105,19 +102,28 @@ pub(crate) fn run(sink: &impl Sink, poison: &Poison, mut queue: mpsc::Receiver<J
             bytes = bytes.saturating_add(job.batch.size());
             group.push(job);
         }
-        write_group(sink, poison, group);
+        write_group(sink, group);
     }
 }
 
-fn write_group(sink: &impl Sink, poison: &Poison, group: Vec<Job>) {
+fn write_group(sink: &impl Sink, group: Vec<Job>) {
+    let held = match sink.hold() {
+        Ok(held) => held,
+        Err(error) => {
+            for job in group {
+                // Nobody listens when the caller has given up.
+                let _ = job.answer.send(Err(error.clone()));
+            }
+            return;
+        }
+    };
     let mut batch = WriteBatch::default();
     let mut heads: BTreeMap<u32, (Arc<Head>, Version)> = BTreeMap::new();
     let mut answers = Vec::with_capacity(group.len());
     for job in group {
-        let (_, head) = heads.entry(job.head.id).or_insert_with(|| {
-            let version = Version(job.head.version.load(Ordering::Acquire));
-            (Arc::clone(&job.head), version)
-        });
+        let (_, head) = heads
+            .entry(job.head.id)
+            .or_insert_with(|| (Arc::clone(&job.head), job.head.version()));
         if *head == job.expected_head {
             *head = job.batch.version;
             stage(&mut batch, job.head.id, &job.batch);
@@ -127,20 +133,19 @@ fn write_group(sink: &impl Sink, poison: &Poison, group: Vec<Job>) {
             answers.push((job.answer, Applied::HeadMoved(*head)));
         }
     }
-    let written = poison.check().and_then(|()| {
-        if batch.is_empty() {
-            Ok(())
-        } else {
-            sink.write(batch).map_err(|error| poison.set(&error))
-        }
-    });
+    let written = if batch.is_empty() {
+        Ok(())
+    } else {
+        sink.write(&held, batch)
+    };
     if written.is_ok() {
         for (head, version) in heads.into_values() {
-            head.version.store(version.0, Ordering::Release);
+            head.set(version);
         }
     }
+    drop(held);
     for (answer, applied) in answers {
-        // Nobody listens when the caller has given up.
+        // As above.
         let _ = answer.send(written.clone().map(|()| applied));
     }
 }

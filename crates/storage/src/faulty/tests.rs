@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Faults, FaultyStore};
+use super::{Faults, FaultyStore, Flushed};
+use crate::contract::trouble::Trouble;
 use crate::memory::MemoryStore;
 use crate::{Applied, Batch, Error, Operation, Store, Version};
 
@@ -13,6 +14,24 @@ async fn open() -> ((), Arc<dyn Store>) {
 }
 
 crate::store_contract!(open);
+
+async fn open_to_trouble() -> ((), Arc<dyn Store>, Arc<dyn Trouble>) {
+    let store = FaultyStore::new(MemoryStore::new(), Faults::default());
+    ((), store.clone(), store)
+}
+
+crate::trouble_contract!(open_to_trouble);
+
+#[async_trait::async_trait]
+impl Trouble for FaultyStore {
+    fn fail_next_flush(&self, kept: bool) {
+        self.fill(if kept { Flushed::Kept } else { Flushed::Lost });
+    }
+
+    async fn recover(&self) {
+        self.free().await;
+    }
+}
 
 fn put(version: u64) -> Batch {
     let key = Bytes::from(version.to_be_bytes().to_vec());
@@ -116,4 +135,13 @@ async fn the_next_apply_fails_as_asked() {
         Applied::Applied
     );
     assert!(matches!(store.snapshot().await, Err(Error::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn the_next_read_fails_as_asked() {
+    let store = FaultyStore::new(MemoryStore::new(), Faults::default());
+    let snapshot = store.snapshot().await.unwrap();
+    store.fail_next_read(Error::Corrupt("a table".to_owned()));
+    assert!(matches!(snapshot.get(b"a").await, Err(Error::Corrupt(_))));
+    assert!(snapshot.get(b"a").await.is_ok());
 }

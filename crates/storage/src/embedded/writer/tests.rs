@@ -11,13 +11,24 @@ struct Counting {
     /// Operations of each group.
     groups: Mutex<Vec<usize>>,
     fails_at: Option<usize>,
+    failed: Mutex<bool>,
 }
 
 impl Sink for Counting {
-    fn write(&self, batch: WriteBatch) -> Result<(), Error> {
+    type Held = ();
+
+    fn hold(&self) -> Result<(), Error> {
+        match *self.failed.lock().unwrap() {
+            true => Err(Error::Poisoned("no space left".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    fn write(&self, (): &(), batch: WriteBatch) -> Result<(), Error> {
         let mut groups = self.groups.lock().unwrap();
         if self.fails_at == Some(groups.len()) {
-            return Err(Error::Unavailable("no space left".to_owned()));
+            *self.failed.lock().unwrap() = true;
+            return Err(Error::Poisoned("no space left".to_owned()));
         }
         groups.push(batch.len());
         Ok(())
@@ -50,7 +61,7 @@ fn run_all(sink: &Counting, jobs: Vec<(&Arc<Head>, u64, u64)>) -> Vec<Result<App
         })
         .collect();
     drop(sender);
-    run(sink, &Poison::default(), queue);
+    run(sink, queue);
     answers
         .into_iter()
         .map(|answered| answered.blocking_recv().unwrap())
@@ -116,7 +127,7 @@ fn a_group_is_bounded() {
 }
 
 #[test]
-fn a_failed_write_poisons() {
+fn after_a_failed_write_nothing_is_written() {
     let one = Arc::new(Head::new(1, Version(0)));
     let sink = Counting {
         fails_at: Some(1),
