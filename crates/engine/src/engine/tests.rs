@@ -160,7 +160,11 @@ fn versions(entries: &[Arc<CommitEntry>]) -> Vec<Version> {
 }
 
 fn all_of(collection: &str) -> Query {
-    let parts = QueryParts {
+    Query::new(parts(collection)).unwrap()
+}
+
+fn parts(collection: &str) -> QueryParts {
+    QueryParts {
         database: database(),
         parent: Parent::Root,
         selector: Selector::Collection(collection.to_owned()),
@@ -171,8 +175,7 @@ fn all_of(collection: &str) -> Query {
         offset: 0,
         limit: None,
         projection: None,
-    };
-    Query::new(parts).unwrap()
+    }
 }
 
 async fn open(store: &Arc<MemoryStore>, clock: &Arc<HandClock>) -> Engine {

@@ -408,6 +408,69 @@ async fn a_conversion_that_was_cut_short_starts_again() {
     assert_converted(&inner).await;
 }
 
+/// What the format before has: no history, and nothing in entries of since when they are there.
+#[tokio::test]
+async fn the_format_without_history_is_read_on_from_where_it_was() {
+    let (store, clock) = (MemoryStore::new(), HandClock::new());
+    let time = Timestamp::from_micros(1).unwrap();
+    let document = |at: &str| Document {
+        path: path(at),
+        create_time: Timestamp::EPOCH,
+        update_time: time,
+        fields: Fields::from([("n".to_owned(), Value::Double(3.0))]),
+    };
+    let (kept, changed) = (document("c/1"), document("c/2"));
+    let other_entry = OLD_ENTRY.to_vec();
+    let other_entry = [&other_entry[..other_entry.len() - 5], b"2\0\0\0\x04"].concat();
+    let mut operations = vec![
+        put(FORMAT_KEY, [2]),
+        put(b"\x05trimmed-to", 1_u64.to_be_bytes()),
+        put(OLD_ENTRY, b"\0"),
+        put(OLD_GROUP_ENTRY, b""),
+        put(&other_entry, b"\0"),
+        put(b"\x03\x02c\0\x02c\0\x022\0\0", b""),
+    ];
+    for document in [&kept, &changed] {
+        operations.push(put(document_key(&document.path), encode_record(document)));
+    }
+    apply(&store, operations).await;
+    clock.advance(1);
+    let before = clock.now();
+    clock.advance(1);
+    let engine = open(&store, &clock).await;
+    assert!(engine.check().await.unwrap().is_sound());
+    let refused = engine.view_at(before).await.err().unwrap();
+    assert!(matches!(refused, Error::FailedPrecondition(_)));
+    let converted = engine.view().await.unwrap().read_time();
+    clock.advance(SECOND);
+    commit(&engine, vec![full("c/2", 9), full("c/3", 3)])
+        .await
+        .unwrap();
+    for (view, wanted) in [
+        (
+            engine.view_at(converted).await.unwrap(),
+            &["c/1", "c/2"][..],
+        ),
+        (engine.view().await.unwrap(), &["c/1", "c/3"][..]),
+    ] {
+        let mut query = parts("c");
+        query.filter = Some(watchfire_model::Filter::Field {
+            field: FieldPath::parse("n").unwrap(),
+            operator: watchfire_model::FieldOperator::Equal,
+            value: Value::Integer(3),
+        });
+        let (found, _) = view.query(&Query::new(query).unwrap()).await.unwrap();
+        let found: Vec<&str> = found.iter().map(|found| found.path.as_str()).collect();
+        assert_eq!(found, wanted);
+    }
+    let snapshot = store.snapshot().await.unwrap();
+    let format = snapshot.get(FORMAT_KEY).await.unwrap();
+    assert_eq!(format.as_deref(), Some(&[3_u8][..]));
+    // What stood there in the old form is in the history as it was.
+    let history = page(store.as_ref(), Keyspace::History).await;
+    assert!(history.values().any(|value| value.as_ref() == [0]));
+}
+
 #[tokio::test]
 async fn a_format_from_the_future_is_refused() {
     let store = old_database().await;

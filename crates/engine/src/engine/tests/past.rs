@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use watchfire_model::aggregate::Aggregator;
 use watchfire_model::query::Direction as OrderDirection;
-use watchfire_model::{CollectionPath, FieldOperator, Filter, Order};
+use watchfire_model::{
+    Aggregation, AggregationOperator, CollectionPath, FieldOperator, Filter, Order,
+};
 
 use super::*;
 use crate::definition::{IndexField, Mode, Scope};
@@ -19,6 +22,40 @@ pub(super) enum Step {
     Commit(Vec<Write>),
     CreateIndex,
     DeleteIndex,
+    /// The automatic indexes of these fields are changed, or no longer so.
+    Field(usize, Option<Vec<FieldIndex>>),
+}
+
+/// From all fields to one within a map.
+fn field_key(number: usize) -> FieldKey {
+    let key = |group: Option<&str>, path: Option<&str>| FieldKey {
+        group: group.map(str::to_owned),
+        path: path.map(|path| FieldPath::parse(path).unwrap()),
+    };
+    match number {
+        0 => key(None, None),
+        1 => key(Some("d"), None),
+        2 => key(Some("c"), Some("n")),
+        3 => key(Some("d"), Some("map")),
+        _ => key(Some("d"), Some("map.x")),
+    }
+}
+
+fn any_field_indexes() -> impl Strategy<Value = Option<Vec<FieldIndex>>> {
+    let all = [Scope::Collection, Scope::Group]
+        .into_iter()
+        .flat_map(|scope| [Mode::Ascending, Mode::Contains].map(|mode| FieldIndex { scope, mode }));
+    let some = prop::sample::subsequence(all.collect::<Vec<_>>(), 0..=4);
+    prop::option::of(some)
+}
+
+/// Some are equal and yet not the same.
+fn number(n: i64, m: i64) -> Value {
+    if m == 0 {
+        Value::Double(n as f64)
+    } else {
+        Value::Integer(n)
+    }
 }
 
 fn any_write() -> impl Strategy<Value = Write> {
@@ -32,6 +69,10 @@ fn any_write() -> impl Strategy<Value = Write> {
                     ("n".to_owned(), Value::Integer(n)),
                     ("m".to_owned(), Value::Integer(m)),
                     ("array".to_owned(), array),
+                    (
+                        "map".to_owned(),
+                        Value::Map(Fields::from([("x".to_owned(), number(n, m))])),
+                    ),
                 ])),
             ),
         }
@@ -43,6 +84,7 @@ pub(super) fn any_history() -> impl Strategy<Value = Vec<(i64, Step)>> {
         12 => prop::collection::vec(any_write(), 1..4).prop_map(Step::Commit),
         1 => Just(Step::CreateIndex),
         1 => Just(Step::DeleteIndex),
+        2 => (0..5_usize, any_field_indexes()).prop_map(|(key, indexes)| Step::Field(key, indexes)),
     ];
     prop::collection::vec((0..20_i64, step), 1..16)
 }
@@ -105,6 +147,10 @@ fn queries() -> Vec<Query> {
                 ..plain.clone()
             },
             QueryParts {
+                filter: filter("map.x", FieldOperator::GreaterThan, 2),
+                ..plain.clone()
+            },
+            QueryParts {
                 filter: filter("n", FieldOperator::GreaterThan, 2),
                 order: vec![order("n", OrderDirection::Descending)],
                 limit: Some(2),
@@ -147,6 +193,7 @@ async fn check_view(view: &View, expected: &Documents) {
             "{query:?}"
         );
     }
+    check_counts(view, expected).await;
     let collection = CollectionPath::parse("c").unwrap();
     let listed = view
         .list_documents(&collection, None, 10, true)
@@ -178,6 +225,59 @@ async fn check_view(view: &View, expected: &Documents) {
     }
 }
 
+/// Aggregations and partitions.
+async fn check_counts(view: &View, expected: &Documents) {
+    for query in queries() {
+        let result = query.evaluate(expected.values());
+        let x = FieldPath::parse("map.x").unwrap();
+        let aggregations = [
+            AggregationOperator::Count { up_to: None },
+            AggregationOperator::Sum(x),
+        ];
+        let aggregations: Vec<Aggregation> = aggregations
+            .into_iter()
+            .enumerate()
+            .map(|(number, operator)| Aggregation {
+                alias: number.to_string(),
+                operator,
+            })
+            .collect();
+        for aggregations in [aggregations[..1].to_vec(), aggregations] {
+            let mut wanted = Aggregator::new(aggregations.clone());
+            result.iter().for_each(|document| wanted.add(document));
+            let (found, _) = view.aggregate(&query, aggregations).await.unwrap();
+            assert_eq!(
+                format!("{found:?}"),
+                format!("{:?}", wanted.finish()),
+                "{query:?}"
+            );
+        }
+    }
+    let group = |id: &str| {
+        let mut paths: Vec<DocumentPath> = expected.keys().cloned().collect();
+        paths.retain(|path| path.collection_id() == id);
+        paths
+    };
+    let mut all = QueryParts {
+        database: database(),
+        parent: Parent::Root,
+        selector: Selector::Group("d".to_owned()),
+        filter: None,
+        order: Vec::new(),
+        start: None,
+        end: None,
+        offset: 0,
+        limit: None,
+        projection: None,
+    };
+    all.order = vec![Order {
+        field: FieldPath::document_name(),
+        direction: OrderDirection::Ascending,
+    }];
+    let cuts = view.partition(&Query::new(all).unwrap(), 10).await.unwrap();
+    assert_eq!(cuts, group("d").into_iter().skip(1).collect::<Vec<_>>());
+}
+
 /// Until nothing is built or removed any more.
 pub(super) async fn indexes_settle(engine: &Engine) {
     for _ in 0..1_000_000 {
@@ -186,7 +286,7 @@ pub(super) async fn indexes_settle(engine: &Engine) {
             .indexes
             .values()
             .all(|index| index.state == IndexState::Ready);
-        if at_rest {
+        if at_rest && catalog.next_work().is_none() {
             return;
         }
         engine.settled_version().await;
@@ -202,6 +302,12 @@ pub(super) async fn take_step(engine: &Engine, micros: i64, step: Step) {
         }
         Step::CreateIndex => {
             let _ = engine.create_index(composite()).await;
+            if micros % 2 == 0 {
+                indexes_settle(engine).await;
+            }
+        }
+        Step::Field(key, indexes) => {
+            engine.update_field(field_key(key), indexes).await.unwrap();
             if micros % 2 == 0 {
                 indexes_settle(engine).await;
             }
@@ -238,6 +344,25 @@ async fn check(history: Vec<(i64, Step)>) {
     let engine = open(&store, &clock).await;
     for (version, expected) in &known {
         check_at(&engine, *version, expected).await;
+    }
+    check_trimmed(&engine, &store, &clock).await;
+}
+
+/// Once it is too old, nothing is left of what was kept.
+async fn check_trimmed(engine: &Engine, store: &MemoryStore, clock: &HandClock) {
+    clock.advance(HISTORY_MIN.as_micros() as i64 + SECOND);
+    for _ in 0..4 {
+        engine.settled_version().await;
+        clock.advance(TRIM_INTERVAL.as_micros() as i64);
+    }
+    engine.settled_version().await;
+    let snapshot = store.snapshot().await.unwrap();
+    for part in [Keyspace::Changelog, Keyspace::History] {
+        let left = snapshot
+            .page(&part.range(), Direction::Forward, 10)
+            .await
+            .unwrap();
+        assert!(left.entries.is_empty(), "{:?}", left.entries);
     }
 }
 
@@ -360,4 +485,56 @@ async fn a_past_since_which_very_much_was_changed_is_read() {
     assert_eq!(found.len(), 1);
     let kept = format!("{:?}", found[0].fields);
     assert!(kept.contains("Integer(7)"), "{kept}");
+}
+
+/// Old versions are refused by their age, and by what was trimmed or never kept.
+#[tokio::test]
+async fn whole_minutes_are_read_for_as_long_as_the_setting_says() {
+    let (store, clock) = (MemoryStore::new(), HandClock::new());
+    let settings = Settings {
+        history: 24 * HISTORY_MIN,
+        ..Settings::default()
+    };
+    let (store, clock) = (store, clock);
+    let engine = Engine::open_with(
+        database(),
+        Arc::<MemoryStore>::clone(&store),
+        Arc::<HandClock>::clone(&clock),
+        settings,
+    )
+    .await
+    .unwrap();
+    let hour = HISTORY_MIN.as_micros() as i64;
+    let minute = 60 * SECOND;
+    for n in 1..=30 {
+        commit(&engine, vec![set("c/a", n)]).await.unwrap();
+        clock.advance(hour);
+        engine.settled_version().await;
+        engine.settled_version().await;
+    }
+    let now = clock.now().micros();
+    let at = |micros: i64| Timestamp::from_micros(micros).unwrap();
+    for hours in 2..=23 {
+        let time = (now - hours * hour) / minute * minute;
+        let view = engine.view_at(at(time)).await.unwrap();
+        let document = view.document(&path("c/a")).await.unwrap().unwrap();
+        let wanted = format!(
+            "Integer({})",
+            30 - hours + i64::from(time == now - hours * hour)
+        );
+        let found = format!("{:?}", document.fields);
+        assert!(found.contains(&wanted), "{found} is not {wanted}");
+        let between = engine.view_at(at(time + 1)).await.err().unwrap();
+        assert!(matches!(between, Error::Invalid(_)), "{between:?}");
+    }
+    let old = engine
+        .view_at(at((now - 25 * hour) / minute * minute))
+        .await;
+    assert!(matches!(old.err().unwrap(), Error::FailedPrecondition(_)));
+    drop(engine);
+    // Reads reach no further back when they may again: it is gone.
+    let short = open(&store, &clock).await;
+    let two = at((now - 2 * hour) / minute * minute);
+    let old = short.view_at(two).await.err().unwrap();
+    assert!(matches!(old, Error::FailedPrecondition(_)));
 }
