@@ -150,7 +150,11 @@ impl Timers {
     }
 
     /// The future's output, or `None` when it takes longer.
-    pub async fn timeout<T>(&self, duration: Duration, future: impl Future<Output = T>) -> Option<T> {
+    pub async fn timeout<T>(
+        &self,
+        duration: Duration,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
         let sleep = self.sleep(duration);
         tokio::select! {
             biased;

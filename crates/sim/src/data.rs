@@ -65,7 +65,10 @@ pub fn any_miscellaneous(chance: &mut Chance) -> DocumentPath {
 /// Any entry of any list.
 pub fn any_item(chance: &mut Chance) -> DocumentPath {
     let list = chance.below(LISTS);
-    path(&format!("lists/l{list}/items/i{}", chance.below(LIST_ITEMS)))
+    path(&format!(
+        "lists/l{list}/items/i{}",
+        chance.below(LIST_ITEMS)
+    ))
 }
 
 /// Any user.

@@ -23,9 +23,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use watchfire_engine::CommitEntry;
 use watchfire_engine::changelog::entry::decode_entry;
 use watchfire_engine::keyspace::changelog_version;
-use watchfire_engine::CommitEntry;
 use watchfire_storage::memory::MemoryStore;
 use watchfire_storage::{
     Applied, Batch, Counted, Direction, Error, Operation, Page, Range, Snapshot, Store, Version,

@@ -88,7 +88,7 @@ pub enum OperationKind {
     Read {
         /// In which transaction.
         transaction: Option<TransactionNumber>,
-        /// As of when; `Latest` inside of transactions.
+        /// As of when; `Latest` inside of transactions, but for those that were begun in the past.
         at: ReadAt,
         /// What.
         asked: Asked,

@@ -142,7 +142,11 @@ impl Network {
             work(database).await
         };
         let task = tokio::spawn(async move {
-            let ended = CutAtPoll { work: Box::pin(work), polls }.await;
+            let ended = CutAtPoll {
+                work: Box::pin(work),
+                polls,
+            }
+            .await;
             // Nobody may wait any more.
             let _ = reply.send(ended);
         });
@@ -286,7 +290,7 @@ pub fn failed(error: Error) -> Failed {
     let text = error.to_string();
     let refusal = match error {
         Error::Engine(error) => match error {
-            EngineError::Aborted => Refusal::Aborted,
+            EngineError::Aborted | EngineError::Contention => Refusal::Aborted,
             EngineError::TransactionExpired | EngineError::TransactionUnknown => {
                 Refusal::TransactionGone
             }

@@ -101,7 +101,9 @@ impl Recorder {
     /// An operation has ended.
     pub fn operation(&self, client: ClientId, started: Moment, kind: OperationKind) {
         let ended = self.moment();
-        self.line(ended, || format!("{client:?} since {} {kind:?}", started.step));
+        self.line(ended, || {
+            format!("{client:?} since {} {kind:?}", started.step)
+        });
         self.state.borrow_mut().operations.push(Operation {
             client,
             started,
@@ -138,7 +140,10 @@ impl Recorder {
         self.line(moment, || format!("{number:?} gives up {target_id}"));
         self.stream(number, |stream| {
             let target = stream.targets.iter_mut().rev();
-            if let Some(target) = target.into_iter().find(|target| target.target_id == target_id) {
+            if let Some(target) = target
+                .into_iter()
+                .find(|target| target.target_id == target_id)
+            {
                 target.removed = Some(moment);
             }
         });

@@ -158,7 +158,11 @@ impl Trouble {
             _ => self.chance.within(60_000_000, 900_000_000),
         };
         let size = i64::try_from(size).unwrap_or(1);
-        let micros = if self.chance.happens(500) { size } else { -size };
+        let micros = if self.chance.happens(500) {
+            size
+        } else {
+            -size
+        };
         self.shared.timers.time().step_clock(micros);
         self.shared
             .recorder

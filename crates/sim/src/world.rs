@@ -281,7 +281,9 @@ impl World {
             Ok(stored) => Stored { entries, ..stored },
             Err(error) => {
                 let text = format!("what is stored cannot be read: {error}");
-                self.shared.recorder.violation("what is stored can be read", text);
+                self.shared
+                    .recorder
+                    .violation("what is stored can be read", text);
                 Stored {
                     head: Version(0),
                     documents: BTreeMap::new(),
@@ -331,7 +333,9 @@ async fn direct(mut trouble: Trouble) {
     trouble.stop().await;
     // Whoever was aborted ends at its next turn.
     shared.timers.sleep(Duration::from_secs(1)).await;
-    let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let alive = tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks();
     if alive > 0 {
         let text = format!("{alive} tasks live on after the server was stopped");
         shared.recorder.violation("tasks end", text);
@@ -397,7 +401,9 @@ impl Client {
 async fn read_stored(snapshot: &dyn Snapshot) -> Result<Stored, anyhow::Error> {
     let mut documents: BTreeMap<DocumentPath, Arc<Document>> = BTreeMap::new();
     for (key, record) in all(snapshot, Keyspace::Document.range()).await? {
-        let (_, rest) = key.split_first().ok_or_else(|| anyhow::anyhow!("an empty key"))?;
+        let (_, rest) = key
+            .split_first()
+            .ok_or_else(|| anyhow::anyhow!("an empty key"))?;
         let (path, _) = decode_path(rest).ok_or_else(|| anyhow::anyhow!("no path: {key:?}"))?;
         documents.insert(path.clone(), Arc::new(decode_record(&path, &record)?));
     }

@@ -19,9 +19,7 @@ use super::Shared;
 use super::read::version;
 use crate::chance::Chance;
 use crate::data;
-use crate::history::{
-    ClientId, ResumedFrom, StreamEnd, StreamEvent, StreamNumber, View, Watched,
-};
+use crate::history::{ClientId, ResumedFrom, StreamEnd, StreamEvent, StreamNumber, View, Watched};
 use crate::network::Connection;
 
 /// Targets of one listener.
@@ -139,7 +137,10 @@ impl Listener {
                     let last = shared.last_version.get();
                     shared.recorder.violation(
                         "streams are not silent",
-                        format!("{:?} heard nothing for 120 s, last version {last:?}", self.stream),
+                        format!(
+                            "{:?} heard nothing for 120 s, last version {last:?}",
+                            self.stream
+                        ),
                     );
                     return End::Stream(StreamEnd::ByClient);
                 }

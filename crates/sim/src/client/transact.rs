@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use watchfire_engine::{TransactionId, TransactionOptions};
+use watchfire_engine::{TransactionId, TransactionOptions, Version};
 use watchfire_model::{
     Direction, Document, DocumentPath, Fields, Precondition, Query, Timestamp, Value, Write,
 };
@@ -44,7 +44,7 @@ enum Errand {
     /// Reads this and that and writes something of it.
     Wander,
     /// Only reads; the sum of all accounts is always the same.
-    Audit(Option<(watchfire_engine::Version, Timestamp)>),
+    Audit(Option<(Version, Timestamp)>),
 }
 
 /// What was read and may be written.
@@ -57,6 +57,8 @@ struct Attempt {
     number: TransactionNumber,
     id: Option<TransactionId>,
     options: TransactionOptions,
+    /// When it reads in the past.
+    past: Option<Version>,
     begun: Moment,
     reads: Vec<(Asked, Answer)>,
 }
@@ -273,6 +275,10 @@ impl Client {
             number,
             id: None,
             options: options.clone(),
+            past: match errand {
+                Errand::Audit(past) => past.map(|(version, _)| version),
+                _ => None,
+            },
             begun: started,
             reads: Vec::new(),
         };
@@ -280,9 +286,8 @@ impl Client {
             // The first read begins it.
             return Ok(attempt);
         }
-        let work = move |database: Arc<Database>| async move {
-            commit::begin(&database, options).await
-        };
+        let work =
+            move |database: Arc<Database>| async move { commit::begin(&database, options).await };
         let id = shared.network.call(work).await;
         let kind = OperationKind::Begin {
             transaction: number,
@@ -339,7 +344,7 @@ impl Client {
         let answered = answered.map(|(answer, _)| answer);
         let kind = OperationKind::Read {
             transaction: Some(attempt.number),
-            at: ReadAt::Latest,
+            at: attempt.past.map_or(ReadAt::Latest, ReadAt::Past),
             asked: asked.clone(),
             outcome: outcome(&answered),
         };
@@ -380,7 +385,8 @@ impl Client {
         }
         let kind = OperationKind::Commit {
             writes,
-            transaction: Some(TransactionReads {
+            // One that has read the past stands nowhere: it is a commit of nothing.
+            transaction: attempt.past.is_none().then(|| TransactionReads {
                 number: attempt.number,
                 mode: self.mode,
                 begun: attempt.begun,

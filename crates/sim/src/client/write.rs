@@ -97,9 +97,10 @@ impl Client {
         let done = shared.network.call(work).await;
         for (at, write) in writes.into_iter().enumerate() {
             let committed = match &done {
-                Ok(each) => each.get(at).cloned().unwrap_or_else(|| {
-                    Err(Failed::Unknown("the answer is too short".to_owned()))
-                }),
+                Ok(each) => each
+                    .get(at)
+                    .cloned()
+                    .unwrap_or_else(|| Err(Failed::Unknown("the answer is too short".to_owned()))),
                 Err(failed) => Err(failed.clone()),
             };
             let kind = OperationKind::Commit {
@@ -186,11 +187,7 @@ pub fn set(path: watchfire_model::DocumentPath, fields: Fields) -> Write {
 }
 
 /// A write that replaces some fields of a document, which must be there.
-pub(super) fn update(
-    path: watchfire_model::DocumentPath,
-    name: &str,
-    value: Value,
-) -> Write {
+pub(super) fn update(path: watchfire_model::DocumentPath, name: &str, value: Value) -> Write {
     Write {
         path,
         operation: Operation::Patch {
@@ -217,7 +214,11 @@ fn any_write(chance: &mut Chance, seen: Option<Version>) -> Write {
         0 | 1 => increment(data::any_counter(chance), 1),
         2 | 3 => set(data::any_item(chance), data::item_fields(chance)),
         4 => delete(data::any_item(chance)),
-        5 => update(data::any_item(chance), "rank", data::integer(chance.below(10))),
+        5 => update(
+            data::any_item(chance),
+            "rank",
+            data::integer(chance.below(10)),
+        ),
         6 => update(
             data::any_item(chance),
             "done",
@@ -257,9 +258,7 @@ fn any_miscellaneous_write(chance: &mut Chance, seen: Option<Version>) -> Write 
             ("w".to_owned(), data::any_value(chance)),
         ])),
     };
-    let seen = seen.and_then(|version| {
-        Timestamp::from_micros(i64::try_from(version.0).ok()?).ok()
-    });
+    let seen = seen.and_then(|version| Timestamp::from_micros(i64::try_from(version.0).ok()?).ok());
     let verifies = matches!(operation, Operation::Verify);
     let precondition = match (chance.below(6), seen) {
         (0, _) => Precondition::Exists(true),

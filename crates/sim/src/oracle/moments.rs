@@ -62,8 +62,15 @@ impl Moments {
                 }
                 OperationKind::Read {
                     transaction: Some(number),
+                    at,
                     ..
-                } => begins(*number, started),
+                } => {
+                    begins(*number, started);
+                    // One that is begun by its first read says only there that it reads in the past.
+                    if let ReadAt::Past(version) = at {
+                        past.insert(*number, *version);
+                    }
+                }
                 OperationKind::Commit {
                     transaction: Some(reads),
                     ..
