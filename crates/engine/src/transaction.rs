@@ -7,8 +7,8 @@
 //! with them. Each writes down what was read at which version; the committer checks all of it against what was committed
 //! since, whatever was locked.
 //!
-//! Another attempt is as old as the first one, and the older goes first: that is why contention ends. For this, attempts
-//! that did not succeed are remembered for a while.
+//! Another attempt of one that lost is as old as the first one, and the older goes first: that is why contention ends. For
+//! this, attempts that lost are remembered for a while.
 //!
 //! Transactions live in memory only: a restart ends them all. Ids are given by the engine and need no randomness: the
 //! version at which the engine was opened, a counter, and check bytes that tell an ended transaction from an id that was
@@ -35,8 +35,8 @@ pub const RECORDED_READS_MAX: usize = 50_000;
 pub const RECORDED_QUERIES_MAX: usize = 1_000;
 /// How many bytes the recorded queries may have together, as `Query::identity` writes them.
 pub const RECORDED_QUERY_BYTES_MAX: usize = 16 << 20;
-/// How many attempts that did not succeed are remembered; past it the oldest are forgotten, and another attempt is as
-/// young as it looks.
+/// How many attempts that lost against others are remembered; past it the oldest are forgotten, and another attempt is
+/// as young as it looks.
 pub const REMEMBERED_ATTEMPTS_MAX: usize = 10_000;
 /// For how long they are, in microseconds.
 const REMEMBERED_MICROS: i64 = 600_000_000;
@@ -379,7 +379,7 @@ impl Transactions {
         }
     }
 
-    /// What is asked for another attempt of this one, which is ended. `None` if it succeeded or is forgotten.
+    /// What is known for another attempt of this one, which is ended. `None` if it lost against nobody or is forgotten.
     pub fn retry(&self, id: &TransactionId, now: Timestamp) -> Result<Option<Retried>, Error> {
         self.check(id)?;
         self.end(id, now);
@@ -525,13 +525,14 @@ impl Transactions {
 
 impl Open {
     fn remember(&mut self, transaction: &Transaction, now: Timestamp) {
-        if transaction.access == Access::ReadOnly {
-            return;
-        }
         let attempt = Retried {
             age: transaction.age,
             lost: transaction.lost.load(Ordering::Relaxed),
         };
+        // Another attempt of one that was nobody's competitor is as young as it looks.
+        if !attempt.lost && transaction.age.is_first_attempt() {
+            return;
+        }
         if self
             .attempts
             .insert(transaction.id.clone(), attempt)

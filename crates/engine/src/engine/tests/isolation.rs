@@ -1,5 +1,5 @@
 //! Random transactions, interleaved at random: whatever a committed transaction had read, it would have read the same
-//! just before its commit.
+//! just before its commit. So with locks, without, and with both at once; who would wait stops at once.
 
 use proptest::prelude::*;
 use watchfire_model::query::{Direction as OrderDirection, Order};
@@ -9,7 +9,10 @@ use watchfire_model::{
 
 use super::*;
 
-const CLIENTS: usize = 3;
+const CLIENTS: usize = 4;
+
+/// Longer than anything takes that does not wait for locks.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(1);
 
 #[derive(Clone, Debug)]
 enum Read {
@@ -117,79 +120,116 @@ fn any_steps() -> impl Strategy<Value = Vec<Step>> {
 /// A transaction with what it has read.
 type Open = (TransactionId, Vec<(Read, String)>);
 
-async fn answer(view: &View, read: &Read) -> String {
-    match read {
-        Read::Document(at) => format!("{:?}", view.document(&path(at)).await.unwrap()),
-        Read::Query(query) => format!("{:?}", view.query(query).await.unwrap().0),
+async fn answer(view: &View, read: &Read) -> Result<String, Error> {
+    Ok(match read {
+        Read::Document(at) => format!("{:?}", view.document(&path(at)).await?),
+        Read::Query(query) => format!("{:?}", view.query(query).await?.0),
         Read::Count(query) => {
             let count = Aggregation {
                 alias: "count".to_owned(),
                 operator: AggregationOperator::Count { up_to: None },
             };
-            format!("{:?}", view.aggregate(query, vec![count]).await.unwrap().0)
+            format!("{:?}", view.aggregate(query, vec![count]).await?.0)
         }
         Read::List(collection, missing) => {
             let collection = CollectionPath::parse(collection).unwrap();
             let listed = view.list_documents(&collection, None, 10, *missing).await;
-            format!("{:?}", listed.unwrap().documents)
+            format!("{:?}", listed?.documents)
         }
         Read::Collections(parent) => {
             let parent = match *parent {
                 "" => Parent::Root,
                 at => Parent::Document(path(at)),
             };
-            format!(
-                "{:?}",
-                view.collection_ids(&parent, None, 10).await.unwrap()
-            )
+            format!("{:?}", view.collection_ids(&parent, None, 10).await?)
         }
-    }
+    })
 }
 
-async fn check(steps: Vec<Step>) {
+/// `None` if it waits for locks; it is stopped then.
+async fn at_once<T>(doing: impl Future<Output = Result<T, Error>>) -> Option<Result<T, Error>> {
+    tokio::time::timeout(PATIENCE, doing).await.ok()
+}
+
+/// Which clients lock; the others begin again with leases when they were aborted.
+async fn check(steps: Vec<Step>, locking: [bool; CLIENTS]) {
     let (engine, _, clock) = fresh().await;
     let mut open: Vec<Option<Open>> = vec![None; CLIENTS];
+    let mut lost: Vec<Option<TransactionId>> = vec![None; CLIENTS];
     for step in steps {
         clock.advance(1);
         match step {
-            Step::Blind(writes) => drop(commit(&engine, writes).await.unwrap()),
+            Step::Blind(writes) => {
+                if let Some(committed) = at_once(commit(&engine, writes)).await {
+                    committed.unwrap();
+                }
+            }
             Step::Read(client, read) => {
                 if open[client].is_none() {
-                    open[client] = Some((begin(&engine).await, Vec::new()));
+                    let options = TransactionOptions::ReadWrite {
+                        retry: lost[client].take(),
+                        mode: Some(match locking[client] {
+                            true => ConcurrencyMode::Pessimistic,
+                            false => ConcurrencyMode::Optimistic,
+                        }),
+                    };
+                    open[client] = Some((engine.begin(options).await.unwrap(), Vec::new()));
                 }
                 let (id, reads) = open[client].as_mut().unwrap();
                 let view = engine.transaction_view(id).await.unwrap();
-                let seen = answer(&view, &read).await;
-                reads.push((read, seen));
+                match at_once(answer(&view, &read)).await {
+                    Some(Ok(seen)) => reads.push((read, seen)),
+                    None => {}
+                    Some(Err(Error::Contention)) => {
+                        engine.rollback(id);
+                        lost[client] = open[client].take().map(|(id, _)| id);
+                    }
+                    Some(Err(error)) => panic!("{error}"),
+                }
             }
             Step::Commit(client, writes) => {
                 let Some((id, reads)) = open[client].take() else {
                     continue;
                 };
                 let now = engine.view().await.unwrap();
-                match commit_in(&engine, &id, writes).await {
-                    Ok(_) => {
+                match at_once(commit_in(&engine, &id, writes)).await {
+                    Some(Ok(_)) => {
                         for (read, seen) in reads {
-                            assert_eq!(answer(&now, &read).await, seen, "{read:?}");
+                            assert_eq!(answer(&now, &read).await.unwrap(), seen, "{read:?}");
                         }
                     }
-                    Err(Error::Aborted) => {}
-                    Err(error) => panic!("{error}"),
+                    None => {}
+                    Some(Err(Error::Aborted | Error::Contention)) => lost[client] = Some(id),
+                    Some(Err(error)) => panic!("{error}"),
                 }
             }
         }
     }
+    for (id, _) in open.into_iter().flatten() {
+        engine.rollback(&id);
+    }
+    assert_eq!(engine.transactions().locks().held(), 0);
+    // Nobody is left in the way of anybody.
+    let all = ["c/a", "c/b", "c/m/d/x", "c/a/d/y", "e/f"].map(increment);
+    at_once(commit(&engine, all.to_vec()))
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn committed_transactions_read_what_was_true_when_they_committed(steps in any_steps()) {
+    fn committed_transactions_read_what_was_true_when_they_committed(
+        steps in any_steps(),
+        locking in any::<[bool; CLIENTS]>(),
+    ) {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .start_paused(true)
             .build()
             .unwrap()
-            .block_on(check(steps));
+            .block_on(check(steps, locking));
     }
 }
