@@ -12,8 +12,8 @@ use crate::history::History;
 use crate::oracle::judge;
 
 mod durable;
-//mod listen;
-//mod random;
+mod listen;
+mod random;
 mod scribe;
 mod serial;
 
