@@ -68,10 +68,12 @@ pub fn effect<'a>(
             (None, Some(_)) | (Some(_), None) => false,
         };
         if unchanged {
+            // A document that is as it was has its old update time; one that came and went within the commit has
+            // none, and its writes are told that of the commit.
             let update_time = change.before.as_ref().map(|before| before.update_time);
             for (outcome, write) in outcomes.iter_mut().zip(writes) {
                 if write.path == change.path && outcome.update_time.is_some() {
-                    outcome.update_time = update_time;
+                    outcome.update_time = update_time.or(outcome.update_time);
                 }
             }
         } else {

@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 
 use watchfire_engine::Version;
+use watchfire_model::Timestamp;
 use watchfire_model::apply::Refused;
 
 use crate::history::{
@@ -373,7 +374,8 @@ impl Judge<'_> {
             let come_to = effect(
                 writes,
                 |path| self.timeline.document(path, version),
-                time_of(version),
+                // A time that no document has: its own is not known.
+                Timestamp::MAX,
             );
             come_to.is_err_and(|refused| refuses(&refused))
         });

@@ -151,8 +151,11 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     /// A commit that was told its version.
     fn named(&mut self, operation: usize, writes: &[Write], version: Version) {
+        // What was complete before it began is another's: a write that is sent again has nothing to change, and is
+        // told the head.
         let entry = self.timeline.entry_at(version);
         if let Some(entry) = entry
+            && version > self.complete_before(operation)
             && self.claim(operation, writes, entry)
         {
             return;
@@ -197,6 +200,31 @@ impl<'a> Search<'a> {
         started.map_or(Version::default(), |operation| {
             self.moments.complete_before(operation.started.step).0
         })
+    }
+
+    fn has_read_before(&self, operation: usize, version: Version) -> bool {
+        match self
+            .history
+            .operations
+            .get(operation)
+            .map(|asked| &asked.kind)
+        {
+            Some(OperationKind::Commit {
+                transaction: Some(transaction),
+                ..
+            }) => {
+                let mut reads = transaction.reads.iter();
+                reads.all(|(_, answer)| answer.read_time < version)
+            }
+            Some(
+                OperationKind::Begin { .. }
+                | OperationKind::Read { .. }
+                | OperationKind::Commit { .. }
+                | OperationKind::Rollback { .. }
+                | OperationKind::Alter { .. },
+            )
+            | None => true,
+        }
     }
 
     fn changes_nothing(&self, writes: &[Write], version: Version) -> bool {

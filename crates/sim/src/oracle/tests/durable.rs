@@ -160,6 +160,24 @@ fn an_answer_that_was_lost_is_not_taken_for_one_that_came() {
 }
 
 #[test]
+fn a_retry_that_finds_its_writes_done() {
+    let mut scribe = Scribe::new();
+    let started = scribe.now();
+    scribe.store(&[set("c/1", 1)]);
+    scribe.note(
+        started,
+        OperationKind::Commit {
+            writes: vec![set("c/1", 1)],
+            transaction: None,
+            outcome: unknown(),
+        },
+    );
+    scribe.read(super::scribe::documents(&["c/1"]));
+    scribe.commit(vec![set("c/1", 1)]);
+    accept(&scribe.end());
+}
+
+#[test]
 fn what_is_stored_is_what_the_entries_say() {
     let good = || {
         let mut scribe = Scribe::new();

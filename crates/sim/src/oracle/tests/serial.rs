@@ -347,6 +347,22 @@ fn refusals_need_a_reason() {
 }
 
 #[test]
+fn a_commit_that_is_refused_by_what_it_writes_itself() {
+    let mut scribe = Scribe::new();
+    let version = scribe.commit(vec![set("c/2", 1)]);
+    let verify = watchfire_model::Write {
+        operation: watchfire_model::Operation::Verify,
+        precondition: Precondition::UpdateTime(crate::oracle::timeline::time_of(Version(version))),
+        ..set("c/1", 0)
+    };
+    scribe.commit_in_vain(
+        vec![set("c/1", 2), verify],
+        Outcome::Refused(Refusal::VersionMismatch),
+    );
+    accept(&scribe.end());
+}
+
+#[test]
 fn a_commit_that_changes_nothing_is_right_about_that() {
     let mut scribe = Scribe::new();
     scribe.commit(vec![set("c/1", 1)]);
