@@ -156,6 +156,7 @@ impl<'a> Search<'a> {
         let entry = self.timeline.entry_at(version);
         if let Some(entry) = entry
             && version > self.complete_before(operation)
+            && self.has_read_before(operation, version)
             && self.claim(operation, writes, entry)
         {
             return;
