@@ -20,7 +20,7 @@ use super::write::{delete, increment, set, update};
 use super::{Client, outcome};
 use crate::data;
 use crate::history::{
-    Answer, Asked, Begun, Found, Moment, OperationKind, ReadAt, Receipt, Refusal,
+    Answer, Asked, Begun, ClientId, Found, Moment, OperationKind, ReadAt, Receipt, Refusal,
     TransactionNumber, TransactionReads,
 };
 use crate::network::Failed;
@@ -359,9 +359,13 @@ impl Client {
     async fn commit_attempt(
         &mut self,
         attempt: &mut Attempt,
-        writes: Vec<Write>,
+        mut writes: Vec<Write>,
     ) -> Result<(), Failed> {
         let shared = self.shared.clone();
+        if !writes.is_empty() {
+            // What is stored says whose it is, also when the client never hears of it.
+            writes.push(mark(self.id, attempt.number));
+        }
         let Some(id) = attempt.id.clone() else {
             // Nothing was read, so nothing was begun.
             return self.commit(writes).await.map(drop);
@@ -430,6 +434,12 @@ fn passes(failed: &Failed) -> bool {
             | Refusal::Other(_) => false,
         },
     }
+}
+
+/// A write that no other attempt makes, to a document that nobody else writes.
+fn mark(client: ClientId, number: TransactionNumber) -> Write {
+    let fields = Fields::from([("by".to_owned(), data::integer(number.0))]);
+    set(data::path(&format!("marks/{}", client.0)), fields)
 }
 
 fn balance(path: &DocumentPath, balance: i64) -> Write {
