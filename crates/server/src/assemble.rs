@@ -22,8 +22,10 @@ use crate::databases::{Databases, OpenStore};
 use crate::error::Error;
 use crate::front::backup::Backups;
 use crate::front::grpc_message::GrpcMessageLayer;
+use crate::front::health::{self, HealthLayer};
 use crate::front::metrics::MetricsLayer;
 use crate::front::{admin, check, grpc};
+use crate::health::Health;
 use crate::indexes::file::{self, FileError};
 use crate::indexes::first::FirstIndexes;
 use crate::service::backup::TakeBackup;
@@ -108,6 +110,7 @@ impl Server {
             concurrency,
             history,
         } = serve;
+        bear_file_limits();
         let settings = settings(index_mode, concurrency, history);
         let first_indexes = match indexes {
             None => None,
@@ -127,6 +130,10 @@ impl Server {
             })?;
             let data = std::path::absolute(&data).unwrap_or(data);
             (open_embedded(embedded.clone()), Some(embedded), Some(data))
+        };
+        let health = match &embedded {
+            Some(embedded) => Health::new(embedded.condition()),
+            None => Health::untroubled(),
         };
         let cannot_listen = |error| Failure::Listen {
             address: listen,
@@ -150,6 +157,9 @@ impl Server {
             Arc::new(SystemClock),
             shutdown.clone(),
         );
+        let (health_service, follow_health) = health::service(health.clone(), shutdown.clone());
+        // It ends by itself at the shutdown.
+        drop(tokio::spawn(follow_health));
         let connections = accept::connections(listener, accept::connections_max());
         let serving = transport::Server::builder()
             .accept_http1(true)
@@ -159,12 +169,14 @@ impl Server {
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .layer(MetricsLayer::new(databases.clone()))
+            .layer(MetricsLayer::new(databases.clone(), health.clone()))
+            .layer(HealthLayer::new(health))
             .layer(GrpcMessageLayer)
             .add_service(grpc::service(databases.clone(), shutdown.clone()))
             .add_service(admin::service(databases.clone()))
             .add_service(admin::operations(databases.clone(), shutdown.clone()))
             .add_service(check::service(databases.clone(), backups, shutdown.clone()))
+            .add_service(health_service)
             .serve_with_incoming_shutdown(connections, shutdown.clone().cancelled_owned());
         Ok(Self {
             address,
@@ -272,6 +284,19 @@ fn settings(
             config::Concurrency::Pessimistic => ConcurrencyMode::Pessimistic,
         },
         history,
+    }
+}
+
+/// A file that may not grow further is an error for who writes it, and no reason to end the process, which is what
+/// the system does unless somebody takes the signal. Once taken it stays taken.
+fn bear_file_limits() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        if let Err(error) = signal(kind) {
+            tracing::debug!(%error, "a limit on the size of files would end the process");
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! `accept` takes connections, `front` turns the protocol's bytes into the words of the model and
 //! back, `service` carries out each operation once for every front, `databases` finds the open
 //! database by its name, `answers` bounds what queries take at once, `metrics` counts
-//! what they read, and `status` turns every failure into a code and a sentence, in one place.
+//! what they read, `health` says whether the store is well, and `status` turns every failure into a code and a sentence, in one place.
 //! `indexes` knows index definitions outside the protocol: files, and the command that deploys them.
 //! `backup` copies all data and puts copies in their place; `exchange` is the commands that write documents to files in
 //! Firestore's own format and read them from such.
@@ -39,6 +39,7 @@ pub mod databases;
 pub mod error;
 pub mod exchange;
 pub mod front;
+pub mod health;
 pub mod indexes;
 pub mod metrics;
 pub mod service;

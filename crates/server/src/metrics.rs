@@ -6,7 +6,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
+use watchfire_storage::Condition;
 
 /// The type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -97,12 +98,62 @@ impl Collector for PerDatabase {
     }
 }
 
+/// What the store says of itself, just now.
+#[derive(Debug)]
+struct OfStore {
+    condition: Condition,
+}
+
+/// Every state that a store may be in, so that each has its line.
+const STATES: [&str; 4] = ["up", "refusing", "recovering", "failed"];
+
+impl Collector for OfStore {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let Condition {
+            state,
+            damage: _,
+            damages,
+            free_bytes,
+        } = &self.condition;
+        let gauge = ConstGauge::new(0_u64);
+        let mut family = encoder.encode_descriptor(
+            "watchfire_store_state",
+            "1 for what the store does just now, 0 for the others",
+            None,
+            gauge.metric_type(),
+        )?;
+        for name in STATES {
+            let labels = [("state", name)];
+            let encoder = family.encode_family(&labels)?;
+            ConstGauge::new(u64::from(name == state.name())).encode(encoder)?;
+        }
+        let family = encoder.encode_descriptor(
+            "watchfire_store_damages",
+            "Different damages that reads have met since the start",
+            None,
+            gauge.metric_type(),
+        )?;
+        ConstGauge::new(u64::try_from(*damages).unwrap_or(u64::MAX)).encode(family)?;
+        if let Some(free_bytes) = free_bytes {
+            let family = encoder.encode_descriptor(
+                "watchfire_disk_free",
+                "What may still be written to the disk of the data",
+                Some(&Unit::Bytes),
+                gauge.metric_type(),
+            )?;
+            ConstGauge::new(*free_bytes).encode(family)?;
+        }
+        Ok(())
+    }
+}
+
 /// All counts as text, in the OpenMetrics format.
-pub fn render(metrics: &Metrics, mut wanted: Vec<Wanted>) -> String {
+pub fn render(metrics: &Metrics, mut wanted: Vec<Wanted>, condition: Condition) -> String {
     wanted.sort_by(|a, b| a.database.cmp(&b.database));
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     registry.register_collector(Box::new(PerDatabase { wanted }));
+    registry.register_collector(Box::new(OfStore { condition }));
     let mut text = String::new();
     text::encode(&mut text, &registry).expect("writing to a string does not fail");
     text

@@ -11,6 +11,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::databases::Databases;
+use crate::health::Health;
 use crate::metrics::{self, Wanted};
 
 const PATH: &str = "/metrics";
@@ -19,11 +20,12 @@ const PATH: &str = "/metrics";
 #[derive(Clone)]
 pub struct MetricsLayer {
     databases: Arc<Databases>,
+    health: Health,
 }
 
 impl MetricsLayer {
-    pub fn new(databases: Arc<Databases>) -> Self {
-        Self { databases }
+    pub fn new(databases: Arc<Databases>, health: Health) -> Self {
+        Self { databases, health }
     }
 }
 
@@ -34,6 +36,7 @@ impl<S> Layer<S> for MetricsLayer {
         Collected {
             inner,
             databases: Arc::clone(&self.databases),
+            health: self.health.clone(),
         }
     }
 }
@@ -43,6 +46,7 @@ impl<S> Layer<S> for MetricsLayer {
 pub struct Collected<S> {
     inner: S,
     databases: Arc<Databases>,
+    health: Health,
 }
 
 impl<S> Service<Request<Body>> for Collected<S>
@@ -63,8 +67,9 @@ where
             return Box::pin(self.inner.call(request));
         }
         let databases = Arc::clone(&self.databases);
+        let condition = self.health.condition();
         Box::pin(async move {
-            let text = metrics::render(databases.metrics(), wanted(&databases).await);
+            let text = metrics::render(databases.metrics(), wanted(&databases).await, condition);
             let mut answer = Response::new(Body::new(text));
             answer.headers_mut().insert(
                 header::CONTENT_TYPE,

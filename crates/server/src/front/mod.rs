@@ -5,5 +5,6 @@ pub mod backup;
 pub mod check;
 pub mod grpc;
 pub mod grpc_message;
+pub mod health;
 pub mod metrics;
 mod page_token;

@@ -146,6 +146,20 @@ impl Current {
         self.fail(&Error::Unavailable("the writer is gone".to_owned()))
     }
 
+    /// Takes it for a failed write when the engine could not write its tables, so that the folder is opened again
+    /// before a caller is refused for it.
+    pub(crate) fn check_engine(&self) {
+        let held = self.inner().folder();
+        let errors = held.map_or(0, |folder| folder.background_errors());
+        if errors > 0 {
+            // The answer is for callers, and there is none.
+            let _ = self.fail(&Error::Unavailable(format!(
+                "tables could not be written or compacted; the file LOG in {} says why",
+                self.directory.display()
+            )));
+        }
+    }
+
     /// So much of the disk is free.
     pub(crate) fn measured(&self, free_bytes: Option<u64>) {
         let mut inner = self.inner();

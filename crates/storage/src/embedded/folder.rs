@@ -306,6 +306,13 @@ impl Folder {
         self.db.flush().map_err(|error| convert(&error))
     }
 
+    /// How often the engine failed to write or compact its tables since it was opened. Once it has, it may refuse the
+    /// next write, however long ago that was.
+    pub(crate) fn background_errors(&self) -> u64 {
+        let errors = self.db.property_int_value("rocksdb.background-errors");
+        errors.ok().flatten().unwrap_or(0)
+    }
+
     /// A copy of the folder as it is now, of hard links where the file system allows.
     pub(crate) fn checkpoint(&self, directory: &Path) -> Result<(), Error> {
         if directory.exists() {

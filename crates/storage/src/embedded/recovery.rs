@@ -48,6 +48,8 @@ pub(crate) fn run(current: &Current, lock: &FolderLock, settings: &Settings, rep
     let mut pauses = Pauses::new(settings.disk_check_interval);
     let mut told = None;
     while current.rest(settings.disk_check_interval) {
+        // In this order: a disk with space again is well only if the engine is.
+        current.check_engine();
         current.measured(disk::free_bytes(lock.directory()));
         if !current.wants_recovery() {
             pauses.well(Instant::now());

@@ -1,0 +1,134 @@
+//! Health for those who watch the server: `GET /health` beside the protocol, and the gRPC health service.
+//!
+//! Both say "well" only when nothing is wrong, so that nobody overlooks that writes are refused.
+//! Whoever only wants to know whether to send requests at all asks the gRPC service by the protocol's name, which is well as long as reads are answered.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::{Health as HealthProtocol, HealthServer};
+use tonic_health::server::HealthReporter;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::health::{Health, Standing};
+
+const PATH: &str = "/health";
+
+/// The whole server, in the words of the gRPC health protocol.
+const SERVER: &str = "";
+
+/// The service whose health is that of reads.
+const PROTOCOL: &str = "google.firestore.v1.Firestore";
+
+/// The gRPC health service, and the task that keeps it up to date until `shutdown`, when it says that nothing is
+/// served any more.
+pub fn service(
+    mut health: Health,
+    shutdown: CancellationToken,
+) -> (
+    HealthServer<impl HealthProtocol>,
+    impl Future<Output = ()> + Send + 'static,
+) {
+    let (reporter, service) = tonic_health::server::health_reporter();
+    let follow = async move {
+        loop {
+            let (standing, _) = health.standing();
+            tell(&reporter, standing == Standing::Ok, standing.reads()).await;
+            tokio::select! {
+                () = health.changed() => {}
+                () = shutdown.cancelled() => {
+                    tell(&reporter, false, false).await;
+                    return;
+                }
+            }
+        }
+    };
+    (service, follow)
+}
+
+async fn tell(reporter: &HealthReporter, well: bool, reads: bool) {
+    let status = |serving| match serving {
+        true => ServingStatus::Serving,
+        false => ServingStatus::NotServing,
+    };
+    reporter.set_service_status(SERVER, status(well)).await;
+    reporter.set_service_status(PROTOCOL, status(reads)).await;
+}
+
+/// Puts `Watched` around a service.
+#[derive(Clone)]
+pub struct HealthLayer {
+    health: Health,
+}
+
+impl HealthLayer {
+    pub fn new(health: Health) -> Self {
+        Self { health }
+    }
+}
+
+impl<S> Layer<S> for HealthLayer {
+    type Service = Watched<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Watched {
+            inner,
+            health: self.health.clone(),
+        }
+    }
+}
+
+/// A service whose health can be asked for.
+#[derive(Clone)]
+pub struct Watched<S> {
+    inner: S,
+    health: Health,
+}
+
+impl<S> Service<Request<Body>> for Watched<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if request.uri().path() != PATH || request.method() != Method::GET {
+            return Box::pin(self.inner.call(request));
+        }
+        let answer = answer(&self.health);
+        Box::pin(async move { Ok(answer) })
+    }
+}
+
+fn answer(health: &Health) -> Response<Body> {
+    let (standing, reason) = health.standing();
+    let mut text = serde_json::json!({ "status": standing.name() });
+    if let Some(reason) = reason {
+        text["reason"] = reason.into();
+    }
+    let mut answer = Response::new(Body::new(text.to_string()));
+    *answer.status_mut() = match standing {
+        Standing::Ok => StatusCode::OK,
+        Standing::Damaged | Standing::ReadOnly | Standing::Unavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    };
+    answer.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    answer
+}
