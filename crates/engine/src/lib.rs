@@ -30,6 +30,12 @@
 //! entries and run (`execute`), listings walk the document keys (`directory`). Inside a transaction the view
 //! writes down what it read, for the check at the end.
 //!
+//! # The past
+//!
+//! What a commit takes away from a key is kept until it is too old (`history`), so a view of an earlier version is a
+//! snapshot like any other (`history::snapshot`), read by the same plans over the indexes that were ready then. `past`
+//! says which versions may be asked for.
+//!
 //! # Who is told
 //!
 //! Nobody is called. Whoever wants to know of commits waits on `Engine::tail` and asks `entries_since`: it is
