@@ -272,7 +272,10 @@ pub enum ResumedFrom {
         stream: StreamNumber,
         /// The read time that came with the token.
         read_time: Version,
-        /// What the client holds: its view at that read time.
+        /// The read time of the snapshot at which the client had its view: that of the token or, when later snapshots
+        /// came without a token, a later one.
+        viewed: Version,
+        /// What the client holds: its view then.
         held: View,
     },
     /// As `Token`, but the client sends the time and not the token.

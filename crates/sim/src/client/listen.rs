@@ -41,6 +41,8 @@ struct Held {
     view: View,
     read_time: Version,
     token: Vec<u8>,
+    /// When the token came.
+    token_time: Version,
     stream: StreamNumber,
 }
 
@@ -52,8 +54,9 @@ struct Open {
     pending: BTreeMap<DocumentPath, Option<Arc<Document>>>,
     reset: bool,
     current: bool,
-    /// The newest token, for the next snapshot.
+    /// The newest token, for the next snapshot, and when it came.
     token: Vec<u8>,
+    token_time: Version,
     /// It was given up; what still comes is not for it.
     given_up: bool,
 }
@@ -182,7 +185,8 @@ impl Listener {
                 let resumed = ResumedFrom::Token {
                     token: held.token.clone(),
                     stream: held.stream,
-                    read_time: held.read_time,
+                    read_time: held.token_time,
+                    viewed: held.read_time,
                     held: held.view.clone(),
                 };
                 (Resume::Token(held.token.clone()), resumed)
@@ -216,6 +220,7 @@ impl Listener {
                 reset: false,
                 current: false,
                 token: Vec::new(),
+                token_time: Version(0),
                 given_up: false,
             },
         );
@@ -276,11 +281,11 @@ impl Listener {
             WatchEvent::Current {
                 targets,
                 token,
-                read_time: _,
+                read_time,
             } => {
                 self.each(&targets, |open| {
                     open.current = true;
-                    take_token(open, &token);
+                    take_token(open, &token, version(read_time));
                 });
                 None
             }
@@ -416,7 +421,7 @@ impl Listener {
             if open.given_up {
                 continue;
             }
-            take_token(open, token);
+            take_token(open, token, read_time);
             if !open.current {
                 complete = false;
                 continue;
@@ -432,6 +437,7 @@ impl Listener {
                     view: open.view.clone(),
                     read_time,
                     token: open.token.clone(),
+                    token_time: open.token_time,
                     stream: self.stream,
                 });
             }
@@ -446,9 +452,10 @@ impl Listener {
     }
 }
 
-fn take_token(open: &mut Open, token: &[u8]) {
+fn take_token(open: &mut Open, token: &[u8], read_time: Version) {
     if !token.is_empty() {
         token.clone_into(&mut open.token);
+        open.token_time = read_time;
     }
 }
 

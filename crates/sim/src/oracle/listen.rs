@@ -58,6 +58,8 @@ struct Held<'a> {
     current: bool,
     /// It was current at a snapshot.
     shown: bool,
+    /// The time of the token with which it goes on. The server cannot know that the client holds newer documents.
+    resumed_at: Option<Version>,
     /// The client has forgotten it, because a count was not what it held: nothing is promised any more.
     forgotten: bool,
     /// Told since the last snapshot.
@@ -208,19 +210,22 @@ impl<'a> Reader<'a> {
             );
             return;
         };
-        let (view, from) = match &watched.resume {
-            ResumedFrom::Nothing => (View::new(), None),
+        let (view, from, viewed) = match &watched.resume {
+            ResumedFrom::Nothing => (View::new(), None, None),
             ResumedFrom::Token {
+                held,
+                read_time,
+                viewed,
+                ..
+            } => (held.clone(), Some(*read_time), Some(*viewed)),
+            ResumedFrom::ReadTime {
                 held, read_time, ..
-            }
-            | ResumedFrom::ReadTime {
-                held, read_time, ..
-            } => (held.clone(), Some(*read_time)),
+            } => (held.clone(), Some(*read_time), Some(*read_time)),
         };
-        if let Some(from) = from
-            && let Some(difference) = self.difference(&watched.target, &view, from)
+        if let Some(viewed) = viewed
+            && let Some(difference) = self.difference(&watched.target, &view, viewed)
         {
-            let text = format!("what was held with the token of {}: {difference}", from.0);
+            let text = format!("what was held with the view of {}: {difference}", viewed.0);
             self.violate("bookmarkable", step, Some(id), &text);
         }
         let held = Held {
@@ -228,6 +233,7 @@ impl<'a> Reader<'a> {
             view,
             current: false,
             shown: false,
+            resumed_at: from,
             forgotten: false,
             told: BTreeSet::new(),
             right_at: None,
@@ -276,6 +282,7 @@ impl<'a> Reader<'a> {
             return;
         };
         let twice = !held.told.insert(path.clone());
+        let resumed_at = held.resumed_at.filter(|_| !held.shown);
         held.right_at = None;
         let before = match document {
             Some(document) => held.view.insert(path.clone(), Arc::clone(document)),
@@ -286,6 +293,7 @@ impl<'a> Reader<'a> {
             self.violate("unique", step, Some(id), &text);
         } else if let (Some(document), Some(before)) = (document, before)
             && same_document(Some(document), Some(&before))
+            && !(resumed_at.is_some_and(|at| version_of(before.update_time) > at))
         {
             let text = format!(
                 "expected only what is new to the client, found what it holds: {}",

@@ -202,12 +202,14 @@ fn resumed(scribe: &mut Scribe, by_time: bool, since: impl FnOnce(&mut Scribe)) 
         true => ResumedFrom::ReadTime {
             stream,
             read_time,
+            viewed: read_time,
             held,
         },
         false => ResumedFrom::Token {
             token: b"t".to_vec(),
             stream,
             read_time,
+            viewed: read_time,
             held,
         },
     };
@@ -301,6 +303,7 @@ fn what_was_held_with_a_token_was_right() {
         token: b"t".to_vec(),
         stream: StreamNumber(0),
         read_time: Version(scribe.head),
+        viewed: Version(scribe.head),
         held,
     };
     scribe.listen(Target::Query(all()), resume);

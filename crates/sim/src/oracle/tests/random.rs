@@ -297,6 +297,7 @@ impl Generator {
                 token: b"t".to_vec(),
                 stream: StreamNumber(stream),
                 read_time,
+                viewed: read_time,
                 held: held.clone(),
             },
         };
