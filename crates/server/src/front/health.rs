@@ -115,10 +115,10 @@ where
 
 fn answer(health: &Health) -> Response<Body> {
     let (standing, reason) = health.standing();
-    let mut text = serde_json::json!({ "status": standing.name() });
-    if let Some(reason) = reason {
-        text["reason"] = reason.into();
-    }
+    let text = match reason {
+        Some(reason) => serde_json::json!({ "status": standing.name(), "reason": reason }),
+        None => serde_json::json!({ "status": standing.name() }),
+    };
     let mut answer = Response::new(Body::new(text.to_string()));
     *answer.status_mut() = match standing {
         Standing::Ok => StatusCode::OK,
