@@ -15,6 +15,8 @@ pub struct Effect {
     pub changes: Vec<Change>,
     /// One for each write.
     pub outcomes: Vec<WriteOutcome>,
+    /// The places of writes to documents that were made and taken away again, and so have no update time.
+    pub undone: Vec<usize>,
 }
 
 /// Applies the writes in order to the state that `state` tells, at the commit time.
@@ -58,6 +60,7 @@ pub fn effect<'a>(
     }
     // Writes that cancel each other out have touched nothing.
     let mut kept = Vec::new();
+    let mut undone = Vec::new();
     for change in changes {
         let unchanged = match (&change.before, &change.after) {
             (None, None) => true,
@@ -68,12 +71,15 @@ pub fn effect<'a>(
             (None, Some(_)) | (Some(_), None) => false,
         };
         if unchanged {
-            // A document that is as it was has its old update time; one that came and went within the commit has
-            // none, and its writes are told that of the commit.
-            let update_time = change.before.as_ref().map(|before| before.update_time);
-            for (outcome, write) in outcomes.iter_mut().zip(writes) {
-                if write.path == change.path && outcome.update_time.is_some() {
-                    outcome.update_time = update_time.or(outcome.update_time);
+            // A document that is as it was has its old update time.
+            let before = change.before.as_ref().map(|before| before.update_time);
+            for (place, (outcome, write)) in outcomes.iter_mut().zip(writes).enumerate() {
+                if write.path != change.path || outcome.update_time.is_none() {
+                    continue;
+                }
+                match before {
+                    Some(before) => outcome.update_time = Some(before),
+                    None => undone.push(place),
                 }
             }
         } else {
@@ -83,5 +89,6 @@ pub fn effect<'a>(
     Ok(Effect {
         changes: kept,
         outcomes,
+        undone,
     })
 }

@@ -281,6 +281,11 @@ impl<'a> Reader<'a> {
         let Some(held) = self.held.get_mut(&id) else {
             return;
         };
+        // What left a limited result and came back before the next snapshot is told as it came back.
+        let limited = match &held.watched.target {
+            Target::Query(query) => query.limit().is_some() || query.offset() > 0,
+            Target::Documents(_) => false,
+        };
         let twice = !held.told.insert(path.clone());
         let resumed_at = held.resumed_at.filter(|_| !held.shown);
         held.right_at = None;
@@ -292,6 +297,7 @@ impl<'a> Reader<'a> {
             let text = format!("expected each document once within a snapshot, found {path} again");
             self.violate("unique", step, Some(id), &text);
         } else if let (Some(document), Some(before)) = (document, before)
+            && !limited
             && same_document(Some(document), Some(&before))
             && !(resumed_at.is_some_and(|at| version_of(before.update_time) > at))
         {

@@ -6,6 +6,7 @@ use watchfire_model::compare::identical_fields;
 use watchfire_model::{Change, Document, Value, WriteOutcome};
 
 use crate::history::Found;
+use crate::oracle::effect::Effect;
 
 /// Whether both are the same document in the same state, times included.
 pub fn same_document(a: Option<&Document>, b: Option<&Document>) -> bool {
@@ -31,17 +32,23 @@ pub fn same_changes(a: &[Change], b: &[Change]) -> bool {
         })
 }
 
-/// Whether both are the same outcomes.
-pub fn same_outcomes(a: &[WriteOutcome], b: &[WriteOutcome]) -> bool {
-    a.len() == b.len()
-        && a.iter().zip(b).all(|(a, b)| {
-            a.update_time == b.update_time
-                && a.transform_results.len() == b.transform_results.len()
-                && a.transform_results
-                    .iter()
-                    .zip(&b.transform_results)
-                    .all(|(a, b)| a.identical(b))
-        })
+/// Whether these are the outcomes of the effect. The update time of what was made and taken away again in one commit
+/// may be any.
+pub fn same_outcomes(effect: &Effect, seen: &[WriteOutcome]) -> bool {
+    effect.outcomes.len() == seen.len()
+        && effect
+            .outcomes
+            .iter()
+            .zip(seen)
+            .enumerate()
+            .all(|(place, (a, b))| {
+                (a.update_time == b.update_time || effect.undone.contains(&place))
+                    && a.transform_results.len() == b.transform_results.len()
+                    && a.transform_results
+                        .iter()
+                        .zip(&b.transform_results)
+                        .all(|(a, b)| a.identical(b))
+            })
 }
 
 /// Whether both are the same value; sums of doubles may be added up in any order.

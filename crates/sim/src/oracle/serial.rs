@@ -331,7 +331,7 @@ impl Judge<'_> {
         let Ok(expected) = expected else {
             return;
         };
-        if !same_outcomes(&expected.outcomes, &receipt.outcomes) {
+        if !same_outcomes(&expected, &receipt.outcomes) {
             let text = format!(
                 "{}: {}\nexpected {}\nfound {}",
                 telling::operation(self.history, operation),

@@ -132,6 +132,21 @@ fn unique() {
 }
 
 #[test]
+fn what_came_back_into_a_limited_result_may_be_told_again() {
+    let mut scribe = Scribe::new();
+    scribe.commit(vec![set("c/1", 5)]);
+    let stream = scribe.listen(Target::Query(top(1)), ResumedFrom::Nothing);
+    scribe.changed(stream, "c/1");
+    scribe.current(stream);
+    scribe.snapshot(stream);
+    scribe.commit(vec![set("c/2", 6)]);
+    scribe.commit(vec![delete("c/2")]);
+    scribe.changed(stream, "c/1");
+    scribe.snapshot(stream);
+    accept(&scribe.end());
+}
+
+#[test]
 fn atomic() {
     let (mut scribe, stream) = opened();
     scribe.commit(vec![set("c/1", 2), set("c/2", 2)]);
@@ -202,7 +217,6 @@ fn resumed(scribe: &mut Scribe, by_time: bool, since: impl FnOnce(&mut Scribe)) 
         true => ResumedFrom::ReadTime {
             stream,
             read_time,
-            viewed: read_time,
             held,
         },
         false => ResumedFrom::Token {

@@ -329,6 +329,22 @@ fn outcomes() {
 }
 
 #[test]
+fn what_a_commit_makes_and_takes_away_has_no_time() {
+    let mut scribe = Scribe::new();
+    scribe.commit(vec![set("c/1", 1)]);
+    let head = scribe.head;
+    let mut told = receipt(head);
+    told.outcomes[0].update_time = Some(crate::oracle::timeline::time_of(Version(head + 3)));
+    told.outcomes.push(watchfire_model::WriteOutcome {
+        update_time: None,
+        transform_results: Vec::new(),
+    });
+    let writes = vec![set("c/2", 2), delete("c/2")];
+    scribe.commit_in_vain(writes, Outcome::Acknowledged(told));
+    accept(&scribe.end());
+}
+
+#[test]
 fn refusals_need_a_reason() {
     let refused = |existing: bool| {
         let mut scribe = Scribe::new();
