@@ -23,6 +23,7 @@ impl Committer {
     /// The store has refused a batch, or lost it: nothing that is remembered can be relied on. What callers hear.
     pub(super) fn store_failed(&mut self, error: watchfire_storage::Error) -> Error {
         self.latest.clear();
+        self.head_unknown = true;
         if !std::mem::replace(&mut self.failing, true) {
             tracing::error!(database = %self.database, %error, "commits could not be stored");
         }
@@ -86,6 +87,7 @@ impl Committer {
             Stored::Entries { .. } | Stored::TooOld => self.tail.skip_to(target),
         }
         self.catalog = Arc::new(catalog);
+        self.head_unknown = false;
         Ok(())
     }
 

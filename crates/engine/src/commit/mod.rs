@@ -260,6 +260,8 @@ pub struct Committer {
     read_only: Option<Error>,
     /// Whether the store refused the last batch that it was given.
     failing: bool,
+    /// A batch was refused or lost, and the store has not said since where its head is: it may be beyond the tail.
+    head_unknown: bool,
     /// When everything that was due had been trimmed.
     trimmed_at: Version,
     trim: Trim,
@@ -298,6 +300,7 @@ impl Committer {
             pace: indexes::Pace::default(),
             read_only: None,
             failing: false,
+            head_unknown: false,
             trimmed_at: Version(0),
             trim: Trim::Rests,
             kept_micros,

@@ -56,6 +56,14 @@ impl From<watchfire_storage::Error> for Stop {
 impl Committer {
     /// Adds what waits to the group that is formed, until that is full.
     pub(super) async fn form(&mut self) {
+        if self.head_unknown && !self.pending.is_empty() && self.flight.is_none() {
+            // What was lost may have been written, and be read already: not even a commit that writes nothing may be
+            // older than that.
+            self.form_again();
+            if let Err(error) = self.catch_up().await {
+                self.refuse_pending(&error);
+            }
+        }
         if self.pending.is_empty() {
             return;
         }
@@ -326,9 +334,13 @@ impl Committer {
         };
         if let Err(error) = caught_up {
             self.moves = 0;
-            for request in std::mem::take(&mut self.pending) {
-                refuse(request, error.clone());
-            }
+            self.refuse_pending(&error);
+        }
+    }
+
+    fn refuse_pending(&mut self, error: &Error) {
+        for request in std::mem::take(&mut self.pending) {
+            refuse(request, error.clone());
         }
     }
 

@@ -159,3 +159,17 @@ async fn closing_waits_for_both_groups() {
     second.await.unwrap().unwrap();
     closed.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_commit_without_writes_is_not_older_than_what_was_written_unnoticed() {
+    let (engine, store, _) = fresh_faulty().await;
+    store.hold();
+    let lost = spawn(&engine, vec![set("c/a", 1)]);
+    store.held(1).await;
+    store.crash(1).await;
+    store.restart();
+    assert!(matches!(lost.await.unwrap(), Err(Error::Unavailable(_))));
+    let read = engine.view().await.unwrap().version();
+    let empty = commit(&engine, Vec::new()).await.unwrap();
+    assert!(empty.version >= read);
+}
