@@ -21,7 +21,10 @@ pub(crate) struct Faults {
 impl Faults {
     /// The next write fails.
     pub(crate) fn fail_next_write(&self, kept: bool) {
-        *self.next_write.lock().unwrap() = Some(kept);
+        *self
+            .next_write
+            .lock()
+            .expect("no test panics while it asks for a failure") = Some(kept);
     }
 
     pub(crate) fn write(
@@ -29,10 +32,18 @@ impl Faults {
         batch: WriteBatch,
         write: impl FnOnce(WriteBatch) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        match self.next_write.lock().unwrap().take() {
+        match self
+            .next_write
+            .lock()
+            .expect("no test panics while it asks for a failure")
+            .take()
+        {
             None => write(batch),
             Some(kept) => {
-                *self.kept.lock().unwrap() = kept.then_some(batch);
+                *self
+                    .kept
+                    .lock()
+                    .expect("no test panics while it asks for a failure") = kept.then_some(batch);
                 Err(Error::Unavailable("no space left on purpose".to_owned()))
             }
         }
@@ -40,7 +51,10 @@ impl Faults {
 
     /// What the next engine finds in the log.
     pub(crate) fn found(&self) -> Option<WriteBatch> {
-        self.kept.lock().unwrap().take()
+        self.kept
+            .lock()
+            .expect("no test panics while it asks for a failure")
+            .take()
     }
 
     pub(crate) fn probe(&self) -> std::io::Result<()> {
