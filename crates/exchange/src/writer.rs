@@ -87,7 +87,13 @@ impl ExportWriter {
             return Err(Error::place(destination, "exists already"));
         }
         let temporary = destination.with_file_name(format!("{name}{INCOMPLETE}"));
-        fs::create_dir(&temporary).map_err(Error::file("make", &temporary))?;
+        fs::create_dir(&temporary).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => Error::place(
+                &temporary,
+                "exists: the same is being done just now, or did not end; then remove it",
+            ),
+            _ => Error::file("make", &temporary)(error),
+        })?;
         Ok(Self {
             database,
             name,

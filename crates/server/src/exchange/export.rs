@@ -56,7 +56,7 @@ pub async fn run(
     let Totals { documents, bytes } = writer.finish(clock.now())?;
     let time = match reading.read_time {
         Some(time) => decode_timestamp(time)?.to_string(),
-        None => return Err(Refusal::invalid("read_time must be set.").into()),
+        None => return Err(no_time()),
     };
     writeln!(
         out,
@@ -99,6 +99,9 @@ impl Reading {
                                 attempts.reset();
                                 if self.read_time.is_none() {
                                     self.read_time = answer.read_time;
+                                }
+                                if self.read_time.is_none() {
+                                    return Err(no_time());
                                 }
                                 if let Some(document) = answer.document {
                                     last = Some(put(document, writer)?);
@@ -145,6 +148,11 @@ impl Reading {
             ..pb::RunQueryRequest::default()
         }
     }
+}
+
+/// Without the time of the first answer a second question might be about another version.
+fn no_time() -> ExchangeError {
+    Refusal::invalid("RunQueryResponse.read_time must be set in the first answer.").into()
 }
 
 fn put(document: pb::Document, writer: &mut ExportWriter) -> Result<DocumentName, ExchangeError> {

@@ -48,7 +48,7 @@ pub async fn run(
     let mut checked = Chosen::of(&export, &database, &collections);
     let mut count = 0;
     while let Some(found) = checked.next_found()? {
-        check(&found)?;
+        check(found)?;
         count += 1;
         progress.documents("Checked", count, export.documents());
     }
@@ -97,7 +97,7 @@ impl<'a> Chosen<'a> {
 }
 
 /// Whether the document may be stored, as far as that can be known here.
-fn check(found: &Found) -> Result<(), ExchangeError> {
+fn check(found: Found) -> Result<(), ExchangeError> {
     let Found {
         entity: Entity {
             database,
@@ -109,22 +109,20 @@ fn check(found: &Found) -> Result<(), ExchangeError> {
     } = found;
     let complaint = |invalid: Invalid| watchfire_exchange::Error::Damaged {
         path: file.clone(),
-        offset: *offset,
+        offset,
         complaint: format!("document {path}: {invalid}"),
     };
     let document = Document {
         path: path.clone(),
         create_time: Timestamp::EPOCH,
         update_time: Timestamp::EPOCH,
-        fields: fields.clone(),
+        fields,
     };
     document.check_storable().map_err(complaint)?;
     let size = document.size();
     if size > DOCUMENT_BYTES_MAX {
-        let name = DocumentName {
-            database: database.clone(),
-            path: path.clone(),
-        };
+        let path = path.clone();
+        let name = DocumentName { database, path };
         return Err(complaint(too_large(&name, size)).into());
     }
     Ok(())
