@@ -327,8 +327,9 @@ impl Engine {
         Staged::new(writes, transaction)
     }
 
-    /// Durable when it returns. When the caller stops waiting, the commit still happens whole or not at all.
-    /// Fails with `ResourceExhausted` when too much waits already; a transaction stays open then.
+    /// Durable when it returns. When the caller stops waiting, the commit still happens whole or not at all; while it
+    /// waits for locks of others, not at all. Fails with `ResourceExhausted` when too much waits already (a transaction
+    /// stays open then), and with `Contention` after `LOCK_WAIT_MAX`.
     pub async fn commit(&self, staged: Staged) -> Result<Receipt, Error> {
         let inner = &self.inner;
         let bytes = writes_len(&staged.writes);

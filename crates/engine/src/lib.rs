@@ -24,6 +24,10 @@
 //! transforms are evaluated where the order is decided. A transaction that lost is `Aborted` and left nothing
 //! behind. A caller who goes away does not change what becomes of the commit: the committer owns it.
 //!
+//! Pessimistic transactions, and retries of aborted ones, **lock** what they read (`lock`), and the older goes first. A
+//! commit that a lock is in the way of goes back to its caller, who waits for its turn; the committer never does. Locks
+//! only decide who waits: the check at the commit is made for everybody.
+//!
 //! # A read
 //!
 //! A `View` is one snapshot of the store. Documents are point reads, queries are planned (`planner`) over the index

@@ -17,7 +17,7 @@ use crate::transaction::{Access, Transaction, TransactionId, read_only_complaint
 /// From where a commit starts.
 #[derive(Clone, Debug)]
 pub enum Start {
-    /// No transaction: a blind commit, evaluated on the newest state. It is never aborted.
+    /// No transaction: a blind commit, evaluated on the newest state. It loses against nobody, but waits for locks.
     Now,
     /// A transaction; committing ends it.
     Transaction(TransactionId),

@@ -14,7 +14,7 @@
 //! version at which the engine was opened, a counter, and check bytes that tell an ended transaction from an id that was
 //! never given.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +25,9 @@ use crate::error::Error;
 use crate::lock::asked::{Asked, AskedSet};
 use crate::lock::table::{Age, Manner, Standing, Tenure};
 use crate::lock::{Begun, Claim, Locked, Locks};
+use crate::transaction::attempts::{Attempts, FORESEEN_READS_MAX, Retried};
+
+pub mod attempts;
 
 /// How many transactions one database may have open. Past it `begin` is refused with `ResourceExhausted`.
 pub const OPEN_TRANSACTIONS_MAX: usize = 10_000;
@@ -35,11 +38,6 @@ pub const RECORDED_READS_MAX: usize = 50_000;
 pub const RECORDED_QUERIES_MAX: usize = 1_000;
 /// How many bytes the recorded queries may have together, as `Query::identity` writes them.
 pub const RECORDED_QUERY_BYTES_MAX: usize = 16 << 20;
-/// How many attempts that lost against others are remembered; past it the oldest are forgotten, and another attempt is
-/// as young as it looks.
-pub const REMEMBERED_ATTEMPTS_MAX: usize = 10_000;
-/// For how long they are, in microseconds.
-const REMEMBERED_MICROS: i64 = 600_000_000;
 /// Expired transactions are looked for at most this often, in microseconds.
 const SWEEP_MICROS: i64 = 10_000_000;
 /// The same while somebody waits for a lock.
@@ -109,6 +107,12 @@ impl ReadSet {
         }
     }
 
+    /// All that was asked for.
+    pub fn asked(&self) -> impl Iterator<Item = Asked> + '_ {
+        let documents = self.documents.keys().cloned().map(Asked::Document);
+        documents.chain(self.wide.keys().cloned())
+    }
+
     /// The oldest and the newest version at which something was read; `None` if nothing was.
     pub fn versions(&self) -> Option<(Version, Version)> {
         let versions = || self.documents.values().chain(self.wide.values()).copied();
@@ -140,14 +144,6 @@ pub enum Access {
     ReadWrite,
 }
 
-/// Another attempt of what.
-#[derive(Copy, Clone, Debug)]
-pub struct Retried {
-    age: Age,
-    /// Whether it ended because others were in its way.
-    lost: bool,
-}
-
 /// One open transaction.
 pub struct Transaction {
     id: TransactionId,
@@ -160,6 +156,9 @@ pub struct Transaction {
     /// The newest at which everything that it has read is true. Absent before the first read of one that locks.
     snapshot: Mutex<Option<Arc<dyn Snapshot>>>,
     reads: Mutex<ReadSet>,
+    /// What it has locked, and what the attempt before it had asked for: that is locked together with the first read, all
+    /// at once, so that those who have lost do not lose against each other by taking the same locks in another order.
+    foreseen: Mutex<AskedSet>,
     /// Set when others were in its way, so that another attempt goes first.
     lost: AtomicBool,
 }
@@ -245,6 +244,17 @@ impl Transaction {
         self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// All that is to be locked with what is asked for.
+    fn foresee(&self, asked: &AskedSet) -> AskedSet {
+        let mut foreseen = self.foreseen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = asked.clone();
+        all.extend(foreseen.iter());
+        if all.len() <= FORESEEN_READS_MAX {
+            *foreseen = all.clone();
+        }
+        all
+    }
+
     fn used(&self, now: Timestamp) {
         let mut last_used = self
             .last_used
@@ -277,9 +287,7 @@ pub struct Transactions {
 struct Open {
     by_id: HashMap<TransactionId, Arc<Transaction>>,
     swept: Timestamp,
-    attempts: HashMap<TransactionId, Retried>,
-    /// In the order in which they ended, with when that was.
-    attempts_ended: VecDeque<(Timestamp, TransactionId)>,
+    attempts: Attempts,
 }
 
 /// What a transaction is begun with.
@@ -298,8 +306,7 @@ impl Transactions {
         let open = Open {
             by_id: HashMap::new(),
             swept: now,
-            attempts: HashMap::new(),
-            attempts_ended: VecDeque::new(),
+            attempts: Attempts::default(),
         };
         Self {
             opened,
@@ -323,7 +330,7 @@ impl Transactions {
     ) -> Result<TransactionId, Error> {
         let number = self.locks.next_number();
         let id = self.new_id(number);
-        let retried = beginning.retried;
+        let retried = beginning.retried.as_ref();
         let transaction = Transaction {
             id: id.clone(),
             access: beginning.access,
@@ -333,6 +340,9 @@ impl Transactions {
             last_used: Mutex::new(now),
             snapshot: Mutex::new(snapshot),
             reads: Mutex::default(),
+            foreseen: Mutex::new(
+                retried.map_or_else(AskedSet::default, |retried| retried.foreseen.clone()),
+            ),
             lost: AtomicBool::new(false),
         };
         let full = self.open().by_id.len() >= OPEN_TRANSACTIONS_MAX;
@@ -383,9 +393,7 @@ impl Transactions {
     pub fn retry(&self, id: &TransactionId, now: Timestamp) -> Result<Option<Retried>, Error> {
         self.check(id)?;
         self.end(id, now);
-        let mut open = self.open();
-        open.forget_attempts(now);
-        Ok(open.attempts.get(id).copied())
+        Ok(self.open().attempts.get(id, now))
     }
 
     /// Notes that the commit of a transaction that had been taken failed with the error.
@@ -393,7 +401,7 @@ impl Transactions {
         if matches!(error, Error::Aborted | Error::Contention) {
             transaction.lost.store(true, Ordering::Relaxed);
         }
-        self.open().remember(transaction, now);
+        self.open().attempts.remember(transaction, now);
     }
 
     /// Locks what is asked for, and waits for that as long as it takes; what is granted then can be read from a fresh
@@ -422,6 +430,7 @@ impl Transactions {
         let Some(tenure) = transaction.tenure else {
             return Ok(Locked::Plain);
         };
+        let asked = transaction.foresee(asked);
         let begun = self.locks.lock(transaction.age, tenure, asked.clone());
         // Whoever ends it later gives its locks back.
         let open = self.open().by_id.contains_key(&transaction.id);
@@ -434,7 +443,7 @@ impl Transactions {
             Begun::Waits(waiting) => waiting.ended(|| self.sweep_awaited(clock.now())).await?,
         };
         if locked == Locked::Held {
-            self.locks.landed(asked).await?;
+            self.locks.landed(&asked).await?;
         }
         Ok(locked)
     }
@@ -490,7 +499,7 @@ impl Transactions {
             .map(|(_, transaction)| transaction)
             .collect();
         open.swept = now;
-        open.forget_attempts(now);
+        open.attempts.forget(now);
         drop(open);
         // So that the same events have the same outcome.
         expired.sort_by_key(|transaction| transaction.age);
@@ -506,7 +515,7 @@ impl Transactions {
             let _ = self.standing(transaction);
             self.locks.end(transaction.age);
         }
-        self.open().remember(transaction, now);
+        self.open().attempts.remember(transaction, now);
     }
 
     fn new_id(&self, counter: u64) -> TransactionId {
@@ -523,44 +532,6 @@ impl Transactions {
     }
 }
 
-impl Open {
-    fn remember(&mut self, transaction: &Transaction, now: Timestamp) {
-        let attempt = Retried {
-            age: transaction.age,
-            lost: transaction.lost.load(Ordering::Relaxed),
-        };
-        // Another attempt of one that was nobody's competitor is as young as it looks.
-        if !attempt.lost && transaction.age.is_first_attempt() {
-            return;
-        }
-        if self
-            .attempts
-            .insert(transaction.id.clone(), attempt)
-            .is_none()
-        {
-            self.attempts_ended.push_back((now, transaction.id.clone()));
-        }
-        if self.attempts_ended.len() > REMEMBERED_ATTEMPTS_MAX {
-            self.forget_oldest_attempt();
-        }
-    }
-
-    fn forget_attempts(&mut self, now: Timestamp) {
-        let over = |ended: &(Timestamp, TransactionId)| {
-            now.micros().saturating_sub(ended.0.micros()) > REMEMBERED_MICROS
-        };
-        while self.attempts_ended.front().is_some_and(over) {
-            self.forget_oldest_attempt();
-        }
-    }
-
-    fn forget_oldest_attempt(&mut self) {
-        if let Some((_, id)) = self.attempts_ended.pop_front() {
-            self.attempts.remove(&id);
-        }
-    }
-}
-
 impl Beginning {
     /// For how long its locks are given; `None` if it locks nothing.
     fn tenure(&self) -> Option<Tenure> {
@@ -569,6 +540,7 @@ impl Beginning {
             (Access::ReadWrite, ConcurrencyMode::Pessimistic) => Some(Tenure::UntilEnd),
             (Access::ReadWrite, ConcurrencyMode::Optimistic) => self
                 .retried
+                .as_ref()
                 .is_some_and(|retried| retried.lost)
                 .then_some(Tenure::Leased),
         }

@@ -132,6 +132,13 @@ impl AskedSet {
         }
     }
 
+    /// Adds many.
+    pub fn extend(&mut self, asked: impl IntoIterator<Item = Asked>) {
+        for asked in asked {
+            self.insert(asked);
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.documents.len() + self.wide.len()
@@ -140,6 +147,20 @@ impl AskedSet {
     /// How many of them are on something else than a document.
     pub fn wide_len(&self) -> usize {
         self.wide.len()
+    }
+
+    /// About how many bytes it takes in memory.
+    pub fn memory(&self) -> usize {
+        let documents = self.documents.iter().map(|path| path.as_str().len());
+        let wide = self.wide.iter().map(|asked| match asked {
+            Asked::Document(path) => path.as_str().len(),
+            Asked::Listing(collection, _) => collection.as_str().len(),
+            Asked::Parent(parent) => parent.as_str().len(),
+            // The query and its identity.
+            Asked::Query(query) => query.identity_len().saturating_mul(4),
+        });
+        let texts = documents.chain(wide).fold(0, usize::saturating_add);
+        texts.saturating_add(self.len().saturating_mul(size_of::<Asked>() * 2))
     }
 
     /// Whether nothing is asked for.
@@ -171,9 +192,7 @@ impl AskedSet {
 impl FromIterator<Asked> for AskedSet {
     fn from_iter<I: IntoIterator<Item = Asked>>(asked: I) -> Self {
         let mut set = AskedSet::default();
-        for asked in asked {
-            set.insert(asked);
-        }
+        set.extend(asked);
         set
     }
 }

@@ -290,9 +290,7 @@ impl Table {
             return Err(Refused::Wounded);
         }
         let before = self.commits.iter().find(|id| id.age == age).copied();
-        if let Some(before) = before {
-            self.remove_wait(before);
-        }
+        let mut moved = before.is_some_and(|before| self.remove_wait(before).is_some());
         let manner = match self.standing(age) {
             Standing::Whole => manner,
             Standing::Plain | Standing::Wounded => Manner::Hasty,
@@ -302,9 +300,11 @@ impl Table {
         if in_the_way.is_empty() || (manner == Manner::Entitled && younger()) {
             for other in in_the_way {
                 self.lose(other);
+                moved = true;
             }
-            self.forget(age);
-            self.settle(now);
+            if self.forget(age) || moved {
+                self.settle(now);
+            }
             return Ok(Judged::Goes);
         }
         let id = self.new_id(age);

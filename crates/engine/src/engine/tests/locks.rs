@@ -68,16 +68,20 @@ fn is_contention<T>(result: Result<T, Error>) -> bool {
     result.is_err_and(|error| error.to_string() == CONTENTION)
 }
 
-/// Adds one to `c/a` by reading and writing it, as an SDK does; how many attempts it took.
-async fn count(engine: Engine, mode: ConcurrencyMode) -> Option<usize> {
+/// Adds one to each of the documents by reading and writing it, as an SDK does; how many attempts it took.
+async fn count(engine: Engine, mode: ConcurrencyMode, all: &[&str]) -> Option<usize> {
     let mut retry = None;
     for attempt in 1..=5 {
         let id = engine.begin(options(mode, retry.as_ref())).await.unwrap();
         let done = async {
-            let n = n_in(&engine, &id, "c/a").await?.unwrap_or(0);
-            // The client's own time.
-            settle_tasks().await;
-            commit_in(&engine, &id, vec![set("c/a", n + 1)]).await
+            let mut writes = Vec::new();
+            for at in all {
+                let n = n_in(&engine, &id, at).await?.unwrap_or(0);
+                writes.push(set(at, n + 1));
+                // The client's own time.
+                settle_tasks().await;
+            }
+            commit_in(&engine, &id, writes).await
         };
         match done.await {
             Ok(_) => return Some(attempt),
@@ -94,7 +98,7 @@ async fn count(engine: Engine, mode: ConcurrencyMode) -> Option<usize> {
 async fn all_count(mode: ConcurrencyMode, attempts_max: usize) {
     let (engine, _, _) = fresh().await;
     let tasks: Vec<_> = (0..64)
-        .map(|_| tokio::spawn(count(engine.clone(), mode)))
+        .map(|_| tokio::spawn(count(engine.clone(), mode, &["c/a"])))
         .collect();
     for task in tasks {
         let attempts = task.await.unwrap().expect("nobody gives up");
@@ -112,6 +116,22 @@ async fn sixty_four_optimistic_clients_on_one_counter_need_two_attempts() {
 #[tokio::test(start_paused = true)]
 async fn sixty_four_pessimistic_clients_on_one_counter_need_one_attempt() {
     all_count(ConcurrencyMode::Pessimistic, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_documents_in_opposite_orders_need_two_attempts() {
+    for mode in [ConcurrencyMode::Optimistic, ConcurrencyMode::Pessimistic] {
+        let (engine, _, _) = fresh().await;
+        let orders: [&[&str]; 2] = [&["c/a", "c/b"], &["c/b", "c/a"]];
+        let tasks: Vec<_> = (0..64)
+            .map(|number| tokio::spawn(count(engine.clone(), mode, orders[number % 2])))
+            .collect();
+        for task in tasks {
+            assert!(task.await.unwrap().expect("nobody gives up") <= 2);
+        }
+        assert_eq!(n(&engine, "c/a").await, Some(64));
+        assert_eq!(n(&engine, "c/b").await, Some(64));
+    }
 }
 
 #[tokio::test(start_paused = true)]
