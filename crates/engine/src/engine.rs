@@ -26,11 +26,9 @@ use crate::index::catalog::{Catalog, FieldIndex, FieldKey, OperationId, stored};
 use crate::keyspace::{Catalogue, FORMAT, catalogue_key};
 use crate::lock::Claim;
 use crate::past::{check_version, kept_micros, snapshot_at};
-use crate::settings::Settings;
+use crate::settings::{ConcurrencyMode, Settings};
 use crate::stage::{Staged, Start, writes_len};
-use crate::transaction::{
-    Access, Beginning, ConcurrencyMode, TransactionId, TransactionOptions, Transactions,
-};
+use crate::transaction::{Access, Beginning, TransactionId, TransactionOptions, Transactions};
 use crate::version::{next, present};
 use crate::view::{Context, View};
 

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::transaction::ConcurrencyMode;
-
 /// How long the past is kept when nothing else is said, and at least.
 pub const HISTORY_MIN: Duration = Duration::from_secs(60 * 60);
 /// How long the past can be kept at most.
@@ -19,6 +17,16 @@ pub enum IndexMode {
     Advise,
     /// It is served by the best plan there is, and the missing index is defined and built meanwhile.
     Create,
+}
+
+/// How a transaction deals with others.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum ConcurrencyMode {
+    /// Reads lock nothing; they are checked at the commit.
+    #[default]
+    Optimistic,
+    /// Reads lock what they ask for until the transaction ends.
+    Pessimistic,
 }
 
 /// Settings of one open database.

@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::lock::asked::{Asked, AskedSet};
 use crate::lock::table::{Age, Manner, Standing, Tenure};
 use crate::lock::{Begun, Claim, Locked, Locks};
+use crate::settings::ConcurrencyMode;
 use crate::transaction::attempts::{Attempts, FORESEEN_READS_MAX, Retried};
 
 pub mod attempts;
@@ -42,16 +43,6 @@ pub const RECORDED_QUERY_BYTES_MAX: usize = 16 << 20;
 const SWEEP_MICROS: i64 = 10_000_000;
 /// The same while somebody waits for a lock.
 const SWEEP_AWAITED_MICROS: i64 = 1_000_000;
-
-/// How a transaction deals with others.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub enum ConcurrencyMode {
-    /// Reads lock nothing; they are checked at the commit.
-    #[default]
-    Optimistic,
-    /// Reads lock what they ask for until the transaction ends.
-    Pessimistic,
-}
 
 /// What `begin` is asked for.
 #[derive(Clone, Debug)]

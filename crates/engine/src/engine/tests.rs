@@ -17,8 +17,9 @@ use crate::changelog::trim::PIECE_ENTRIES_MAX;
 use crate::commit::group::COPIED_BYTES_MAX;
 use crate::commit::{GROUP_COMMITS_MAX, LOADED_BYTES_MAX, TRIM_INTERVAL};
 use crate::keyspace::Keyspace;
+use crate::settings::ConcurrencyMode;
 use crate::settings::HISTORY_MIN;
-use crate::transaction::{ConcurrencyMode, OPEN_TRANSACTIONS_MAX, RECORDED_QUERIES_MAX};
+use crate::transaction::{OPEN_TRANSACTIONS_MAX, RECORDED_QUERIES_MAX};
 
 mod check;
 mod indexes;
