@@ -299,7 +299,7 @@ impl<'a> Reader<'a> {
         } else if let (Some(document), Some(before)) = (document, before)
             && !limited
             && same_document(Some(document), Some(&before))
-            && !(resumed_at.is_some_and(|at| version_of(before.update_time) > at))
+            && resumed_at.is_none_or(|at| version_of(before.update_time) <= at)
         {
             let text = format!(
                 "expected only what is new to the client, found what it holds: {}",

@@ -1,11 +1,5 @@
 //! Histories made by hand, accepted and rejected; and random ones, which are accepted until they are spoilt.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
 use std::collections::BTreeSet;
 
 use crate::history::History;
