@@ -8,6 +8,10 @@ import protobuf from 'protobufjs';
 const require = createRequire(import.meta.url);
 const json = path.join(path.dirname(require.resolve('@google-cloud/firestore/package.json')), 'build', 'protos', 'v1.json');
 const root = protobuf.Root.fromJSON(require(json));
+// The published Node SDK does not know this field yet; others send it.
+root.lookupType('google.firestore.v1.TransactionOptions.ReadWrite')
+  .add(new protobuf.Enum('ConcurrencyMode', { CONCURRENCY_MODE_UNSPECIFIED: 0, OPTIMISTIC: 1, PESSIMISTIC: 2 }))
+  .add(new protobuf.Field('concurrencyMode', 2, 'ConcurrencyMode'));
 const SERVICE = 'google.firestore.v1.Firestore';
 const service = root.lookupService(SERVICE);
 const OPTIONS = { longs: String, enums: String, bytes: String, defaults: false, oneofs: false };

@@ -11,11 +11,24 @@ use crate::prepare;
 
 /// Ends the name of a suite for Node.
 const NODE_SUITE: &str = ".test.mjs";
-/// The suite for Python; `FILE` on the command line.
-const PYTHON_SUITE: &str = "python/suite.py";
+/// The suites for Python; `FILE` on the command line.
+const PYTHON_SUITES: [&str; 2] = ["python/suite.py", "python/contention.py"];
+/// What is run for how evenly clients fare that want the same; a part of the suites.
+const CONTENTION: [&str; 2] = ["contention.test.mjs", "python/contention.py"];
+/// Has these suites hold the slowest client against the median, which a test must not.
+const FAIRNESS: (&str, &str) = ("CONTENTION_FAIRNESS", "1");
 
 /// Builds the server, installs the SDKs as the lock files name them, runs the suites one after the other.
 pub fn conformance(files: &[String]) -> Result<()> {
+    suites(files, None)
+}
+
+/// The suites about contention alone, with the bound on how much longer the slowest client may take.
+pub fn contention() -> Result<()> {
+    suites(&CONTENTION.map(str::to_owned), Some(FAIRNESS))
+}
+
+fn suites(files: &[String], variable: Option<(&str, &str)>) -> Result<()> {
     prepare::compilers()?;
     let binary = built()?;
     let folder = root()?.join("conformance");
@@ -40,12 +53,13 @@ pub fn conformance(files: &[String]) -> Result<()> {
         let mut node = Command::new(call);
         node.current_dir(&folder)
             .env("WATCHFIRE_BIN", &binary)
+            .envs(variable)
             .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
             .args(suites);
         must(node, "conformance suites")?;
     }
     let python = match files.is_empty() {
-        true => vec![PathBuf::from(PYTHON_SUITE)],
+        true => PYTHON_SUITES.map(PathBuf::from).to_vec(),
         false => python.iter().map(PathBuf::from).collect(),
     };
     for suite in python {
@@ -53,6 +67,7 @@ pub fn conformance(files: &[String]) -> Result<()> {
         command
             .current_dir(&folder)
             .env("WATCHFIRE_BIN", &binary)
+            .envs(variable)
             .args(["-W", "ignore"])
             .arg(&suite);
         must(command, &suite.display().to_string())?;
@@ -62,13 +77,23 @@ pub fn conformance(files: &[String]) -> Result<()> {
 
 /// Prints the differences between the built server and the official emulator as a list.
 pub fn differential(arguments: &[String]) -> Result<()> {
+    program("differential.mjs", arguments)
+}
+
+/// Kills the built server under load a hundred times, and holds what is there against what clients were told.
+pub fn kills(arguments: &[String]) -> Result<()> {
+    program("kills.mjs", arguments)
+}
+
+fn program(file: &str, arguments: &[String]) -> Result<()> {
+    prepare::compilers()?;
     let binary = built()?;
     let mut node = Command::new(install()?);
     node.current_dir(root()?.join("conformance"))
         .env("WATCHFIRE_BIN", binary)
-        .arg("differential.mjs")
+        .arg(file)
         .args(arguments);
-    must(node, "differential")
+    must(node, file)
 }
 
 fn built() -> Result<PathBuf> {

@@ -21,8 +21,11 @@ usage: cargo xtask COMMAND
   tidy            the walls between crates and modules, and the house rules of style
   conformance [FILE...]
                   the published SDKs (Node, browsers, Python) against the built server: all
-                  suites, or some of conformance/*.test.mjs and conformance/python/suite.py
+                  suites, or some of conformance/*.test.mjs and conformance/python/*.py
   differential    by hand: the same requests to a server and to the official emulator
+  kills [--times N] [--clients N] [--seed N]
+                  by hand: a hundred times kill -9 under the load of 64 clients of the published SDK
+  contention      by hand: 64 clients want the same documents, and none may take much longer than others
   oracle [--cases N] [--seed S]
                   by hand: a hundred thousand generated queries (or N) compared with the plain definition
   sim [--seed N | --seeds A..B | --minutes M] [--release]
@@ -40,6 +43,8 @@ fn main() -> Result<()> {
         Some("tidy") => tidy::tidy(&build::root()?),
         Some("conformance") => conformance::conformance(&rest),
         Some("differential") => conformance::differential(&rest),
+        Some("kills") => conformance::kills(&rest),
+        Some("contention") => conformance::contention(),
         Some("oracle") => oracle::oracle(&rest),
         Some("sim") => sim::sim(&rest),
         Some("bench") => run::bench(&rest),
