@@ -305,6 +305,9 @@ impl Group {
             for (key, contents) in difference.gone {
                 self.remove_entry(key, &contents, difference.gone_since, version);
             }
+            for key in difference.dropped {
+                self.operations.insert(key, None);
+            }
             for (key, contents) in difference.new {
                 self.operations
                     .insert(key, Some(stamped(version, &contents)));

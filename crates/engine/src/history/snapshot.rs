@@ -94,7 +94,8 @@ impl Merge<'_> {
                 self.next_standing = self.standing.next().await?;
             }
             if self.next_gone.is_none() {
-                self.next_gone = self.gone.next().await?;
+                let until = self.next_standing.as_ref().map(|(key, _)| key);
+                self.next_gone = self.gone.next(until).await?;
             }
             let order = match (&self.next_standing, &self.next_gone) {
                 (Some((standing, _)), Some(taken)) => match self.direction {
@@ -118,9 +119,7 @@ impl Merge<'_> {
             {
                 return Ok(Some((key, Held::Value(value))));
             }
-            if let Some(taken) = taken
-                && stamp::since(&taken.value) <= self.version
-            {
+            if let Some(taken) = taken {
                 return Ok(Some((taken.key.clone(), Held::Gone(taken))));
             }
         }

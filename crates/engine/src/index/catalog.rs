@@ -262,6 +262,13 @@ impl Catalog {
             .map_or(Modes::BUILT_IN, |(_, config)| config.usable)
     }
 
+    /// Whether automatic entries are being removed anywhere.
+    pub(crate) fn is_removing(&self) -> bool {
+        self.fields
+            .values()
+            .any(|config| !config.removing.is_empty())
+    }
+
     /// Every operation that users may see, ended or not, oldest first.
     pub fn operations(&self) -> impl Iterator<Item = &Operation> {
         self.operations

@@ -5,7 +5,7 @@ use watchfire_model::Document;
 use watchfire_storage::Version;
 
 use super::catalog::Catalog;
-use super::entries::{Entries, checked_entries, stored_entries};
+use super::entries::{Entries, checked_entries, entries, stored_entries};
 use crate::error::Error;
 
 /// Entries that have to go and to come, so that the indexes follow a document. What both states have is not touched.
@@ -13,6 +13,8 @@ use crate::error::Error;
 pub struct Difference {
     /// Go, with what they held; those that hold something else afterwards too.
     pub gone: Vec<(Bytes, Bytes)>,
+    /// Go too, because their index is being removed: nobody will read it at any version before.
+    pub dropped: Vec<Bytes>,
     /// Come, with what they hold.
     pub new: Vec<(Bytes, Bytes)>,
     /// Since when those that go have stood there, where that is known of all.
@@ -42,12 +44,20 @@ pub fn difference(
     let unchanged_since_created = before.filter(|before| before.create_time == before.update_time);
     let gone_since = unchanged_since_created
         .map(|before| Version(u64::try_from(before.update_time.micros()).unwrap_or(0)));
+    let kept = before
+        .filter(|_| catalog.is_removing())
+        .map(|before| entries(before, catalog));
+    let is_kept = |key: &Bytes| kept.as_ref().is_none_or(|kept| kept.contains_key(key));
+    let goes = old
+        .iter()
+        .filter(|(key, contents)| changed(&new, key, contents));
+    let (gone, dropped): (Vec<_>, Vec<_>) = goes.partition(|(key, _)| is_kept(key));
     Ok(Difference {
-        gone: old
-            .iter()
-            .filter(|(key, contents)| changed(&new, key, contents))
+        gone: gone
+            .into_iter()
             .map(|(key, contents)| (key.clone(), contents.clone()))
             .collect(),
+        dropped: dropped.into_iter().map(|(key, _)| key.clone()).collect(),
         new: new
             .into_iter()
             .filter(|(key, contents)| changed(&old, key, contents))
@@ -69,8 +79,11 @@ pub fn operations(
 ) -> Result<Vec<watchfire_storage::Operation>, Error> {
     use watchfire_storage::Operation;
 
-    let Difference { gone, new, .. } = difference(before, after, catalog)?;
-    let deletes = gone.into_iter().map(|(key, _)| Operation::Delete { key });
+    let Difference {
+        gone, dropped, new, ..
+    } = difference(before, after, catalog)?;
+    let gone = gone.into_iter().map(|(key, _)| key);
+    let deletes = gone.chain(dropped).map(|key| Operation::Delete { key });
     let puts = new.into_iter().map(|(key, contents)| Operation::Put {
         key,
         value: crate::stamp::stamped(Version(0), &contents),

@@ -308,7 +308,7 @@ async fn what_was_changed_often_is_not_walked() {
                 let pages = counting.pages.load(std::sync::atomic::Ordering::Relaxed);
                 let entries = counting.entries.load(std::sync::atomic::Ordering::Relaxed);
                 assert!(
-                    pages <= 14 && entries <= 60,
+                    pages <= 20 && entries <= 200,
                     "{pages} pages, {entries} entries"
                 );
             }

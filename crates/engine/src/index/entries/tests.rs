@@ -313,6 +313,9 @@ proptest! {
         for (key, contents) in &difference.gone {
             prop_assert_eq!(stored.remove(key), Some(contents.clone()), "what goes is known");
         }
+        for key in &difference.dropped {
+            prop_assert!(stored.remove(key).is_some(), "what goes was there");
+        }
         for (key, contents) in difference.new {
             let stays = difference.gone.contains(&(key.clone(), contents.clone()));
             prop_assert!(another || !stays, "not needed");
