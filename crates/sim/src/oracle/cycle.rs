@@ -7,8 +7,7 @@
 //!
 //! - who wrote a state of a document, at who wrote the next one (the order of states is that of the changelog);
 //! - who wrote a state, at who read it; who read a state, at who wrote the next one. A state is known by its
-//!   contents: the workload writes values that differ, and where a document came back to an earlier content the
-//!   read is left out;
+//!   contents, and only where a document came back to an earlier content by its update time too;
 //! - who did not see a document in the result of a query, at who made it match, or from who made it not match,
 //!   when only one of its states can be meant;
 //! - who ended, at who began later.
@@ -252,19 +251,25 @@ impl<'a> Weaving<'a> {
                 _ => None,
             },
             Some(document) => {
-                let same = |place: &&usize| {
+                let state_at = |place: usize| {
                     let state = place.checked_sub(1).and_then(|at| chain.states.get(at));
-                    state.is_some_and(|(_, state)| {
-                        state
-                            .as_ref()
+                    state.and_then(|(_, state)| state.as_deref())
+                };
+                let places = contents.by_hash.get(&hash_of(document));
+                let same: Vec<usize> = places
+                    .into_iter()
+                    .flatten()
+                    .copied()
+                    .filter(|place| {
+                        state_at(*place)
                             .is_some_and(|state| identical_fields(&state.fields, &document.fields))
                     })
-                };
-                let hash = hash_of(document);
-                let places = contents.by_hash.get(&hash);
-                let mut places = places.into_iter().flatten().filter(same);
-                match (places.next(), places.next()) {
-                    (Some(place), None) => Some((*place, *place)),
+                    .collect();
+                let mut written = same.iter().filter(|place| {
+                    state_at(**place).is_some_and(|state| state.update_time == document.update_time)
+                });
+                match (same.as_slice(), written.next(), written.next()) {
+                    ([place], _, _) | (_, Some(place), None) => Some((*place, *place)),
                     _ => None,
                 }
             }
