@@ -182,9 +182,17 @@ impl Group {
             });
         }
         if changes.is_empty() {
+            let found_at = timestamp(self.last)?;
+            // A document that came and went within the commit has the time of a commit that is not made.
+            for update_time in outcomes
+                .iter_mut()
+                .flat_map(|outcome| &mut outcome.update_time)
+            {
+                *update_time = found_at.min(*update_time);
+            }
             return Ok(Some(Receipt {
                 version: self.last,
-                commit_time: timestamp(self.last)?,
+                commit_time: found_at,
                 outcomes,
                 documents,
             }));

@@ -173,3 +173,21 @@ async fn a_commit_without_writes_is_not_older_than_what_was_written_unnoticed() 
     let empty = commit(&engine, Vec::new()).await.unwrap();
     assert!(empty.version >= read);
 }
+
+#[tokio::test]
+async fn what_came_and_went_within_a_commit_is_no_younger_than_the_commit() {
+    let (engine, _, clock) = fresh_faulty().await;
+    clock.advance(1_000_000);
+    let receipt = commit(&engine, vec![set("c/a", 1), delete("c/a")])
+        .await
+        .unwrap();
+    let update_times = receipt
+        .outcomes
+        .iter()
+        .flat_map(|outcome| outcome.update_time);
+    assert!(
+        update_times
+            .into_iter()
+            .all(|time| time <= receipt.commit_time)
+    );
+}
