@@ -20,11 +20,11 @@ impl Chance {
     #[must_use]
     pub fn part(seed: u64, part: u64) -> Self {
         let mut mixer = Self::new(seed ^ part.wrapping_mul(0xd1b5_4a32_d192_ed03));
-        Self::new(mixer.next())
+        Self::new(mixer.draw())
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -34,7 +34,7 @@ impl Chance {
 
     /// A number below `end`, which is not zero.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
+        self.draw() % end.max(1)
     }
 
     /// A number from `start` to `end`, both included.
