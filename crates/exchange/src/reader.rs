@@ -21,6 +21,9 @@ pub const OVERALL_SUFFIX: &str = ".overall_export_metadata";
 const TOOLS_FOLDER: &str = "firestore_export";
 /// Bytes of one metadata file. A million outputs take less.
 const METADATA_BYTES_MAX: u64 = 64 << 20;
+/// Files that an export may name, those of all sets together: 64 TiB, as they are cut. One that names more is refused,
+/// since a few bytes of metadata make a path in memory, and a file may be named as often as one likes.
+const FILES_MAX: usize = 1_000_000;
 /// What a file is read ahead by, in bytes.
 const BUFFER_LEN: usize = 256 * 1024;
 
@@ -35,7 +38,7 @@ pub struct Export {
 #[derive(Clone, Debug)]
 struct Set {
     metadata: PathBuf,
-    outputs: Vec<PathBuf>,
+    outputs: VecDeque<PathBuf>,
     /// When the metadata says it.
     documents: Option<u64>,
 }
@@ -59,6 +62,7 @@ impl Export {
         };
         let OverallExportMetadata { export_pointers } = read_overall(&overall)?;
         let mut sets = Vec::new();
+        let mut files_left = FILES_MAX;
         for pointer in export_pointers {
             let ExportPointer {
                 // The documents say their collections themselves.
@@ -74,10 +78,14 @@ impl Export {
             let ExportMetadata { export: _, outputs } =
                 metadata::decode(&bytes).map_err(damaged(&metadata, 0))?;
             let folder = metadata.parent().unwrap_or(root);
-            let mut files = Vec::with_capacity(outputs.len());
+            let left = files_left.checked_sub(outputs.len().saturating_add(1));
+            files_left = left.ok_or_else(|| {
+                damaged(&overall, 0)(format!("it names more than {FILES_MAX} files"))
+            })?;
+            let mut files = VecDeque::with_capacity(outputs.len());
             for OutputFile { prefix: _, file } in outputs {
                 let file = file.unwrap_or_default();
-                files.push(join_below(folder, &file).map_err(damaged(&metadata, 0))?);
+                files.push_back(join_below(folder, &file).map_err(damaged(&metadata, 0))?);
             }
             let documents = match num_entities {
                 None => None,
@@ -99,9 +107,10 @@ impl Export {
         &self.overall
     }
 
-    /// How many documents there are, when the metadata says it.
+    /// How many documents there are, when the metadata says it, and a number that can be.
     pub fn documents(&self) -> Option<u64> {
-        self.sets.iter().map(|set| set.documents).sum()
+        let mut documents = self.sets.iter().map(|set| set.documents);
+        documents.try_fold(0, |sum: u64, count| sum.checked_add(count?))
     }
 
     /// All documents from the beginning.
@@ -144,7 +153,7 @@ impl Entities {
             let Some(set) = self.sets.front_mut() else {
                 return Ok(None);
             };
-            if set.outputs.is_empty() {
+            let Some(path) = set.outputs.pop_front() else {
                 if let Some(expected) = set.documents.filter(|count| *count != self.found) {
                     return Err(damaged(&set.metadata, 0)(format!(
                         "expected {expected} documents in its files, found {}",
@@ -153,12 +162,11 @@ impl Entities {
                 }
                 self.sets.pop_front();
                 self.found = 0;
-            } else {
-                let path = set.outputs.remove(0);
-                let file = File::open(&path).map_err(Error::file("open", &path))?;
-                let log = LogReader::new(BufReader::with_capacity(BUFFER_LEN, file));
-                self.output = Some((log, path));
-            }
+                continue;
+            };
+            let file = File::open(&path).map_err(Error::file("open", &path))?;
+            let log = LogReader::new(BufReader::with_capacity(BUFFER_LEN, file));
+            self.output = Some((log, path));
         }
     }
 }

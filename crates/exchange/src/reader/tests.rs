@@ -127,3 +127,57 @@ fn names_do_not_lead_out_of_the_export() {
         );
     }
 }
+
+/// Writes an overall file with sets that all have the same metadata file.
+fn write_overall(folder: &Path, sets: usize, documents: i64) {
+    let pointer = ExportPointer {
+        entity_set_spec: None,
+        export_metadata_file: Some(METADATA.to_owned()),
+        num_entities: Some(documents),
+        num_bytes: None,
+    };
+    let overall = OverallExportMetadata {
+        export_pointers: vec![pointer; sets],
+    };
+    let mut log = LogWriter::new(Vec::new());
+    log.append(OVERALL_VERSION).unwrap();
+    log.append(&overall.encode_to_vec()).unwrap();
+    fs::write(folder.join("e.overall_export_metadata"), log.into_sink()).unwrap();
+}
+
+#[test]
+fn counts_that_cannot_be_are_no_reason_to_fail_before_the_documents_are_counted() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = export(parent.path());
+    write_overall(&folder, 3, i64::MAX);
+    assert_eq!(Export::open(&folder).unwrap().documents(), None);
+    let complaint = count(&folder).unwrap_err();
+    assert!(
+        complaint.ends_with("expected 9223372036854775807 documents in its files, found 3"),
+        "{complaint}"
+    );
+    write_overall(&folder, 2, 3);
+    assert_eq!(Export::open(&folder).unwrap().documents(), Some(6));
+    assert_eq!(count(&folder), Ok(6));
+}
+
+#[test]
+fn a_file_that_is_named_again_and_again_is_refused() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = export(parent.path());
+    let output = OutputFile {
+        prefix: None,
+        file: Some("output-0".to_owned()),
+    };
+    let metadata = ExportMetadata {
+        export: None,
+        outputs: vec![output; 50_000],
+    };
+    fs::write(folder.join(METADATA), metadata.encode_to_vec()).unwrap();
+    write_overall(&folder, 21, 3);
+    let complaint = Export::open(&folder).unwrap_err().to_string();
+    assert!(
+        complaint.ends_with("it names more than 1000000 files"),
+        "{complaint}"
+    );
+}
