@@ -38,14 +38,22 @@ pub(crate) fn probe(directory: &Path) -> std::io::Result<()> {
     written.and(removed)
 }
 
+/// Bytes of keys and values that a batch may put and still be a relief: enough for a small fact beside what it deletes,
+/// as trimming notes how far it has come. Every commit puts more, since it is remembered.
+const RELIEF_PUT_BYTES_MAX: usize = 32;
+
 impl Load {
     /// What the operations do.
     pub(crate) fn of(operations: &[Operation]) -> Self {
-        let deletes = operations.iter().all(|operation| match operation {
-            Operation::Put { .. } => false,
-            Operation::Delete { .. } => true,
+        let put = operations.iter().map(|operation| match operation {
+            Operation::Put { key, value } => key.len().saturating_add(value.len()),
+            Operation::Delete { .. } => 0,
         });
-        if deletes { Load::Relief } else { Load::Growth }
+        if put.fold(0, usize::saturating_add) <= RELIEF_PUT_BYTES_MAX {
+            Load::Relief
+        } else {
+            Load::Growth
+        }
     }
 }
 
@@ -62,7 +70,8 @@ pub(crate) struct Headroom {
 /// What a batch does to the disk, as far as one can tell.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
-    /// It deletes only, as trimming does, or moves the head: space will come back, or hardly any is taken.
+    /// It puts hardly anything (`RELIEF_PUT_BYTES_MAX`) beside what it deletes, as trimming does, or moves the head:
+    /// space will come back, or hardly any is taken.
     Relief,
     /// Anything else, also commits that delete documents: the changelog remembers those for a time.
     Growth,

@@ -14,7 +14,7 @@
 //!
 //! # Trouble with the disk
 //!
-//! When little of the disk is free, batches are refused with `Unavailable` before it is full; batches that only delete, as trimming does, are let through for longer.
+//! When little of the disk is free, batches are refused with `Unavailable` before it is full; batches that delete and put hardly anything, as trimming does, are let through for longer.
 //! A commit that deletes documents is refused like any other, because the changelog keeps what was deleted for a time: space is made by making the disk larger, or by waiting until the changelog is trimmed.
 //! When a write or a flush fails, batches are refused with `Poisoned` and reads go on, until the folder was opened again, which happens by itself (`recovery`), without the handles noticing.
 //! An engine that cannot write its tables makes the next batch fail, and so goes the same way.

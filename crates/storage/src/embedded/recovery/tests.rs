@@ -199,7 +199,7 @@ async fn a_poisoned_folder_closes_and_is_free() {
 }
 
 #[tokio::test]
-async fn a_disk_nearly_full_refuses_all_but_deletes() {
+async fn a_disk_nearly_full_refuses_all_but_what_makes_space() {
     let directory = tempfile::tempdir().unwrap();
     let free = disk::free_bytes(directory.path()).unwrap();
     let open = |free_bytes_min| {
@@ -217,7 +217,12 @@ async fn a_disk_nearly_full_refuses_all_but_deletes() {
     // More than is free, but not twice as much.
     let embedded = open(free / 2 * 3);
     let store = embedded.database("subject").unwrap();
-    let Err(Error::Unavailable(text)) = apply(&store, 2).await else {
+    let mut commit = put(2);
+    commit.operations.push(Operation::Put {
+        key: Bytes::from_static(b"the smallest commit"),
+        value: Bytes::from_static(b"with its changelog"),
+    });
+    let Err(Error::Unavailable(text)) = store.apply(Version(1), commit).await else {
         panic!("not refused")
     };
     assert!(text.starts_with("the disk is full: "), "{text}");
@@ -229,10 +234,15 @@ async fn a_disk_nearly_full_refuses_all_but_deletes() {
     let condition = embedded.condition().borrow().clone();
     assert!(matches!(condition.state, State::Refusing(_)));
     assert!(condition.free_bytes.is_some());
+    // As trimming does: what is old goes, and how far that has come is noted.
     let delete = Operation::Delete {
         key: Bytes::from_static(b"old"),
     };
-    for (version, operations) in [(2, vec![delete]), (3, Vec::new())] {
+    let note = Operation::Put {
+        key: Bytes::from_static(b"\x05trimmed-to"),
+        value: Bytes::copy_from_slice(&1_u64.to_be_bytes()),
+    };
+    for (version, operations) in [(2, vec![delete, note]), (3, Vec::new())] {
         let version = Version(version);
         let batch = Batch {
             version,
