@@ -73,6 +73,14 @@ impl Actors {
         self.actors.iter().all(Option::is_none)
     }
 
+    /// Puts those who were woken into one order. Called when a runtime has ended: it drops its tasks in an order that
+    /// depends on how many there were in the process before.
+    pub fn sort_ready(&self) {
+        let mut ready = lock(&self.ready);
+        ready.queue.make_contiguous().sort_unstable();
+        ready.parent = None;
+    }
+
     /// When the next of their timers is due.
     #[must_use]
     pub fn next_micros(&self) -> Option<u64> {

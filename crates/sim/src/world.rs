@@ -185,6 +185,7 @@ impl World {
             runtime.block_on(self.one_runtime(serves));
             self.shared.network.set_server(None);
             end_runtime(runtime, &self.shared.recorder);
+            self.actors.sort_ready();
             match self.turns.take() {
                 Some(Turn::Crash) => {
                     let crash = self.disk.crash().now_or_never();
