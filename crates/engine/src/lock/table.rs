@@ -209,6 +209,8 @@ pub struct Table {
     readers: HashMap<Asked, BTreeSet<WaitId>>,
     /// The waits that are commits.
     commits: BTreeSet<WaitId>,
+    /// Those of them whose turn it is.
+    turns: BTreeSet<WaitId>,
     next_wait: u64,
     ended: Vec<(WaitId, Ended)>,
 }
@@ -432,6 +434,7 @@ impl Table {
             }
             What::Commit(_) | What::Hasty(_, _) | What::Turn(_) => {
                 self.commits.remove(&id);
+                self.turns.remove(&id);
             }
         }
         if let Some(owner) = self.owners.get_mut(&id.age) {
@@ -562,6 +565,7 @@ impl Table {
                 if let What::Commit(changes) = what {
                     *what = What::Turn(std::mem::take(changes));
                     *until = now + LOCK_WAIT_MAX;
+                    self.turns.insert(id);
                 }
             }
             Some(_) | None => {
@@ -576,12 +580,10 @@ impl Table {
 
     /// Whether nothing is in the way of the wait, and nobody before it.
     fn may_go(&self, id: WaitId, what: &What) -> bool {
-        if matches!(what, What::Turn(_)) || !self.in_the_way(id, what).is_empty() {
+        if matches!(what, What::Turn(_)) || self.is_blocked(id, what) {
             return false;
         }
-        let before = self.before(id, what);
-        before
-            .into_iter()
+        self.before(id, what)
             .all(|other| self.waits_for(other, id.age))
     }
 }

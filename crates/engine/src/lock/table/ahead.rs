@@ -10,28 +10,41 @@ use crate::lock::asked::Asked;
 impl Table {
     /// Who has to end before the wait can.
     pub(super) fn in_the_way(&self, id: WaitId, what: &What) -> BTreeSet<Age> {
+        self.blocking(id, what).collect()
+    }
+
+    /// Whether somebody has to end before the wait can.
+    pub(super) fn is_blocked(&self, id: WaitId, what: &What) -> bool {
+        self.blocking(id, what).next().is_some()
+    }
+
+    /// As `in_the_way`, found one by one, some more than once: mostly the first is all that is asked for, and there may
+    /// be as many waits as there are others in each one's way.
+    fn blocking<'a>(
+        &'a self,
+        id: WaitId,
+        what: &'a What,
+    ) -> Box<dyn Iterator<Item = Age> + Send + 'a> {
         match what {
             What::Read(asked) => {
                 let holders = asked
                     .iter()
                     .filter_map(|asked| self.holders.get(&asked).copied());
-                let turns = self.commits.iter().filter(|commit| {
+                let turns = self.turns.iter().filter(|commit| {
                     matches!(
                         self.waits.get(commit),
                         Some(Wait { what: What::Turn(changes), .. }) if asked.touched_by(changes)
                     )
                 });
-                holders
-                    .chain(turns.map(|commit| commit.age))
-                    .filter(|age| *age != id.age)
-                    .collect()
+                let all = holders.chain(turns.map(|commit| commit.age));
+                Box::new(all.filter(move |age| *age != id.age))
             }
-            What::Commit(changes) => self.holders_touched(id.age, changes),
+            What::Commit(changes) => Box::new(self.holders_touched(id.age, changes).into_iter()),
             What::Hasty(changes, first) => {
-                let now = self.holders_touched(id.age, changes);
-                now.intersection(first).copied().collect()
+                let now = self.holders_touched(id.age, changes).into_iter();
+                Box::new(now.filter(|age| first.contains(age)))
             }
-            What::Turn(_) => BTreeSet::new(),
+            What::Turn(_) => Box::new(std::iter::empty()),
         }
     }
 
@@ -61,39 +74,33 @@ impl Table {
         found
     }
 
-    /// Who waits for the same and is older.
-    pub(super) fn before(&self, id: WaitId, what: &What) -> BTreeSet<Age> {
-        let mut found = BTreeSet::new();
-        match what {
+    /// Who waits for the same and is older, one by one, some more than once.
+    pub(super) fn before<'a>(
+        &'a self,
+        id: WaitId,
+        what: &'a What,
+    ) -> Box<dyn Iterator<Item = Age> + Send + 'a> {
+        let others: Box<dyn Iterator<Item = Age> + Send + 'a> = match what {
             What::Read(asked) => {
-                for asked in asked.iter() {
-                    let readers = self.readers.get(&asked).into_iter();
-                    found.extend(readers.flat_map(|ids| ids.range(..id)).map(|id| id.age));
-                }
-                for commit in self.commits.range(..id) {
-                    if let Some(Wait {
-                        what: What::Commit(changes),
-                        ..
-                    }) = self.waits.get(commit)
-                        && asked.touched_by(changes)
-                    {
-                        found.insert(commit.age);
-                    }
-                }
+                let readers = asked.iter().filter_map(|asked| self.readers.get(&asked));
+                let readers = readers.flat_map(move |ids| ids.range(..id));
+                let commits = self.commits.range(..id).filter(|commit| {
+                    matches!(
+                        self.waits.get(commit),
+                        Some(Wait { what: What::Commit(changes), .. }) if asked.touched_by(changes)
+                    )
+                });
+                Box::new(readers.chain(commits).map(|other| other.age))
             }
             What::Commit(changes) => {
-                for (other, wait) in self.waits.range(..id) {
-                    if let What::Read(asked) = &wait.what
-                        && asked.touched_by(changes)
-                    {
-                        found.insert(other.age);
-                    }
-                }
+                let older = self.waits.range(..id).filter(|(_, wait)| {
+                    matches!(&wait.what, What::Read(asked) if asked.touched_by(changes))
+                });
+                Box::new(older.map(|(other, _)| other.age))
             }
-            What::Hasty(_, _) | What::Turn(_) => {}
-        }
-        found.remove(&id.age);
-        found
+            What::Hasty(_, _) | What::Turn(_) => Box::new(std::iter::empty()),
+        };
+        Box::new(others.filter(move |age| *age != id.age))
     }
 
     /// Whether `age` waits for `other`, directly or through others, by locks or by courtesy.

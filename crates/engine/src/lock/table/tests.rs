@@ -454,3 +454,23 @@ proptest! {
         }
     }
 }
+/// As many waits as there may be, half of them commits. Everybody else stands still while the table thinks.
+#[test]
+fn a_full_table_still_answers_soon() {
+    let began = std::time::Instant::now();
+    let mut table = Table::default();
+    assert_eq!(table.read(1, "a"), Answer::Granted);
+    for number in (2..LOCK_WAITS_MAX as u64).step_by(2) {
+        assert!(waits(table.read(number, "a")));
+        let judged = table.write(number + 1, Manner::Blind, "a");
+        assert!(matches!(judged, Judged::Waits(_)));
+    }
+    for number in 1..20 {
+        table.finish(number);
+        let told = table.told();
+        assert!(told.contains(&(number + 1, Ended::Granted)), "{told:?}");
+    }
+    // Two seconds, and minutes if each wait looks at each other one.
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(60), "{took:?}");
+}
