@@ -20,6 +20,11 @@ use watchfire_wire::pb::firestore_client::FirestoreClient;
 
 use crate::server::{DATABASE, Server};
 
+/// The server's allocator, so that what is measured in this process is compared with the same.
+#[cfg(unix)]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Measures start-up, memory at rest, durable commits and notification latency.
 #[derive(Parser)]
 #[command(subcommand_negates_reqs = true)]

@@ -92,6 +92,11 @@ impl Server {
         Ok(channels)
     }
 
+    /// Its address and port.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Where its data lies.
     pub fn data(&self) -> &Path {
         &self.data

@@ -217,3 +217,46 @@ fn sized<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
     }
     bail!("a length of more than five bytes")
 }
+
+#[cfg(test)]
+mod tests {
+    use watchfire_storage::embedded::Embedded;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn batches_are_read_as_they_were_written() {
+        let folder = std::env::temp_dir().join(format!("watchfire-logs-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let data = folder.join("data");
+        let embedded = Embedded::open(&data).unwrap();
+        let store = embedded.database("any").unwrap();
+        let mut keeper = Keeper::start(&data, &folder.join("logs")).unwrap();
+        let mut head = store.snapshot().await.unwrap().version();
+        // Some fit in a block of the log, others fill several.
+        for (version, len) in [(1, 10), (2, 40_000), (3, 0), (4, 200_000)] {
+            let put = Operation::Put {
+                key: vec![b'k', version].into(),
+                value: vec![version; len].into(),
+            };
+            let delete = Operation::Delete {
+                key: b"gone".as_slice().into(),
+            };
+            let batch = Batch {
+                version: Version(u64::from(version) * 1_000),
+                operations: vec![put, delete],
+            };
+            let expected = format!("{batch:?}");
+            let after = batch.version;
+            store.apply(head, batch).await.unwrap();
+            head = after;
+            let read = keeper.batches().unwrap();
+            assert_eq!(read.len(), 1);
+            assert_eq!(format!("{:?}", read.first().unwrap()), expected);
+        }
+        assert!(keeper.batches().unwrap().is_empty());
+        embedded.close().await.unwrap();
+        drop(keeper);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -7,6 +7,7 @@
 
 mod data;
 mod log;
+mod past;
 mod reads;
 mod served;
 mod size;
@@ -20,6 +21,9 @@ use clap::{Args, ValueEnum};
 
 use data::Database;
 use served::Setting;
+
+/// Of so many documents one is backed up.
+const BACKED_UP: usize = 5;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -62,6 +66,10 @@ enum Which {
     Hot,
     /// One client's commits beside the disk's own flushes.
     Single,
+    /// A query half an hour and a hundred thousand commits ago beside the same query now.
+    Past,
+    /// Reads while a backup runs beside reads without.
+    Backup,
 }
 
 pub async fn run(arguments: Arguments) -> Result<()> {
@@ -69,7 +77,13 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     if wanted(Which::Write) {
         writes::cost(&arguments.folder, Duration::from_secs(arguments.seconds)).await?;
     }
-    let with_server = [Which::Commits, Which::Hot, Which::Single];
+    let with_server = [
+        Which::Commits,
+        Which::Hot,
+        Which::Single,
+        Which::Past,
+        Which::Backup,
+    ];
     if with_server.into_iter().any(wanted) {
         let setting = Setting {
             binary: arguments.server.as_deref().context("--server is needed")?,
@@ -85,6 +99,12 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         }
         if wanted(Which::Single) {
             served::single(&setting).await?;
+        }
+        if wanted(Which::Past) {
+            past::past(&setting).await?;
+        }
+        if wanted(Which::Backup) {
+            past::backup(&setting, arguments.documents / BACKED_UP).await?;
         }
         std::fs::remove_dir_all(setting.folder)?;
     }

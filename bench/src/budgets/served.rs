@@ -31,7 +31,7 @@ const TURNS_OF_LENGTH: u32 = 5;
 /// Documents that are made before anything is measured, and used again under other names.
 const DOCUMENTS: usize = 512;
 
-/// What is measured, and how.
+/// What is measured with a server, and how.
 pub struct Setting<'a> {
     pub binary: &'a Path,
     pub folder: &'a Path,
@@ -41,11 +41,11 @@ pub struct Setting<'a> {
     pub connections: usize,
 }
 
-type Client = pb::firestore_client::FirestoreClient<Channel>;
+pub type Client = pb::firestore_client::FirestoreClient<Channel>;
 
 impl Setting<'_> {
     /// A server on an empty folder of this name.
-    async fn server(&self, name: &str) -> Result<Server> {
+    pub async fn server(&self, name: &str) -> Result<Server> {
         let data = self.folder.join(name);
         empty(&data)?;
         Server::start(self.binary, &data).await
@@ -56,14 +56,16 @@ impl Setting<'_> {
     }
 
     /// One for each client.
-    async fn clients(&self, server: &Server) -> Result<Vec<Client>> {
-        let channels = server.connections(self.connections.clamp(1, CLIENTS)).await?;
+    pub async fn clients(&self, server: &Server) -> Result<Vec<Client>> {
+        let channels = server
+            .connections(self.connections.clamp(1, CLIENTS))
+            .await?;
         let clients = channels.iter().cycle().take(CLIENTS);
         Ok(clients.cloned().map(Client::new).collect())
     }
 }
 
-fn empty(folder: &Path) -> Result<()> {
+pub fn empty(folder: &Path) -> Result<()> {
     if folder.exists() {
         std::fs::remove_dir_all(folder)?;
     }
@@ -280,12 +282,16 @@ pub async fn hot(setting: &Setting<'_>) -> Result<()> {
     let (mut one, mut many, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let (mut of_one, mut of_many) = (0, 0);
     for _ in 0..TURNS {
-        let (count, took) =
-            commits(&clients, setting.turn(), move |_, _| increment(name(CLIENTS))).await?;
+        let (count, took) = commits(&clients, setting.turn(), move |_, _| {
+            increment(name(CLIENTS))
+        })
+        .await?;
         of_one += count;
         let hot = rate(count, took);
-        let (count, took) =
-            commits(&clients, setting.turn(), move |client, _| increment(name(client))).await?;
+        let (count, took) = commits(&clients, setting.turn(), move |client, _| {
+            increment(name(client))
+        })
+        .await?;
         of_many += count;
         let cold = rate(count, took);
         one.push(hot);
