@@ -47,6 +47,7 @@ use crate::definition::Definition;
 use crate::error::Error;
 use crate::index::catalog::alter::Alteration;
 use crate::index::catalog::{Catalog, OperationId};
+use crate::lock::landing::Landing;
 use crate::lock::table::Age;
 use crate::lock::{Claim, Locks};
 use crate::transaction::Transaction;
@@ -81,6 +82,11 @@ const OTHERS_MAX: usize = 1024;
 pub const HEAD_MOVED_RETRIES_MAX: usize = 16;
 /// How often the changelog is trimmed, by the database's clock and at the latest by the committer's own timer.
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(60);
+/// How many lost groups are remembered for those who are granted locks; past it the later ones are not, and whoever
+/// reads what they touch may be aborted at its commit.
+const LOST_GROUPS_MAX: usize = 16;
+/// How soon a store that has lost a batch is asked again without a commit, and how long the pauses grow in the end.
+const PROBE_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// How long the committer waits for commands between two pieces of trimming while there is more to trim.
 const TRIM_PAUSE: Duration = Duration::from_millis(100);
 
@@ -262,6 +268,11 @@ pub struct Committer {
     failing: bool,
     /// A batch was refused or lost, and the store has not said since where its head is: it may be beyond the tail.
     head_unknown: bool,
+    /// The groups that were lost: as long as they may still turn out to be written, nobody who is granted a lock on what
+    /// they touch reads it. Let go of when the store takes a batch again.
+    lost: Vec<Landing>,
+    /// When the store is asked by itself whether it takes batches again, and how long after that the next time.
+    probe: Option<(Instant, Duration)>,
     /// When everything that was due had been trimmed.
     trimmed_at: Version,
     trim: Trim,
@@ -301,6 +312,8 @@ impl Committer {
             read_only: None,
             failing: false,
             head_unknown: false,
+            lost: Vec::new(),
+            probe: None,
             trimmed_at: Version(0),
             trim: Trim::Rests,
             kept_micros,
@@ -396,10 +409,12 @@ impl Committer {
             Trim::Rests => TRIM_INTERVAL,
             Trim::GoesOn => TRIM_PAUSE,
         };
-        match self.index_work_due_in(now) {
-            Some(rest) => patience.min(rest),
-            None => patience,
-        }
+        let work = self.index_work_due_in(now);
+        let probe = self.probe.map(|(at, _)| at.saturating_duration_since(now));
+        [work, probe]
+            .into_iter()
+            .flatten()
+            .fold(patience, Duration::min)
     }
 
     /// Takes a command and what waits behind it, as far as there is room in the group that is formed.
@@ -462,6 +477,7 @@ impl Committer {
             }
         }
         self.settle().await;
+        self.probe_if_due().await;
         self.trim_if_due().await;
         self.work_on_indexes_if_due().await;
         self.turn = Turn::Commits;

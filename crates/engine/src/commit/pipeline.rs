@@ -11,7 +11,8 @@ use super::conflict::overtaken;
 use super::forming::{Answered, Flight, Forming};
 use super::group::{Formed, Group, Missed, Receipt, too_big};
 use super::{
-    Committer, HEAD_MOVED_RETRIES_MAX, LOADED_BYTES_MAX, Request, Turn, head::moved_too_often,
+    Committer, HEAD_MOVED_RETRIES_MAX, LOADED_BYTES_MAX, LOST_GROUPS_MAX, Request, Turn,
+    head::moved_too_often,
 };
 use crate::changelog::reader::{Stored, read_entries};
 use crate::changelog::tail::RING_ENTRIES_MAX;
@@ -313,6 +314,9 @@ impl Committer {
                 self.head_moved().await;
             }
             Err(error) => {
+                if self.lost.len() < LOST_GROUPS_MAX {
+                    self.lost.push(flight.landing);
+                }
                 let error = self.store_failed(error);
                 for answered in flight.answered {
                     refuse(answered.request, error.clone());

@@ -4,6 +4,7 @@ use tokio::task::JoinHandle;
 use watchfire_model::Precondition;
 
 use super::*;
+use crate::changelog::reader::trimmed_to;
 
 /// Lets everybody do what can be done without the store.
 async fn settle_tasks() {
@@ -190,4 +191,75 @@ async fn what_came_and_went_within_a_commit_is_no_younger_than_the_commit() {
             .into_iter()
             .all(|time| time <= receipt.commit_time)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_unnoticed_is_found_without_another_commit() {
+    let (engine, store, _) = fresh_faulty().await;
+    let mut tail = engine.tail();
+    store.hold();
+    let lost = spawn(&engine, vec![set("c/a", 1)]);
+    store.held(1).await;
+    store.crash(1).await;
+    let pessimistic = TransactionOptions::ReadWrite {
+        retry: None,
+        mode: Some(ConcurrencyMode::Pessimistic),
+    };
+    assert!(matches!(lost.await.unwrap(), Err(Error::Unavailable(_))));
+    // It is not read by whoever locks before it is known whether it was written.
+    let reader = {
+        let engine = engine.clone();
+        let id = loop {
+            match engine.begin(pessimistic.clone()).await {
+                Ok(id) => break id,
+                // The store is down.
+                Err(_) => store.restart(),
+            }
+        };
+        tokio::spawn(async move {
+            let view = engine.transaction_view(&id).await?;
+            view.document(&path("c/a")).await
+        })
+    };
+    store.restart();
+    let read = engine.view().await.unwrap().version();
+    tail.wait_for(|version| *version >= read).await.unwrap();
+    assert!(reader.await.unwrap().unwrap().is_some());
+}
+
+/// How far the changelog was trimmed tells listeners whether they have missed something.
+#[tokio::test]
+async fn trimming_does_not_take_back_that_another_server_has_trimmed_further() {
+    let inner = MemoryStore::new();
+    let store = FaultyStore::new(Arc::<MemoryStore>::clone(&inner), Faults::default());
+    let clock = HandClock::new();
+    let one = Engine::open(
+        database(),
+        Arc::<FaultyStore>::clone(&store),
+        Arc::<HandClock>::clone(&clock),
+    );
+    let one = one.await.unwrap();
+    let two = open(&inner, &clock).await;
+    let half_an_hour = 30 * 60 * 1_000_000;
+    commit(&two, vec![increment("c/a")]).await.unwrap();
+    clock.advance(half_an_hour);
+    let second = commit(&two, vec![increment("c/a")]).await.unwrap().version;
+    clock.advance(half_an_hour + 1_000_000);
+    store.hold();
+    // The committer trims after serving.
+    let repair = {
+        let one = one.clone();
+        tokio::spawn(async move { one.repair().await })
+    };
+    store.held(1).await;
+    clock.advance(half_an_hour);
+    two.repair().await.unwrap();
+    let trimmed = async || {
+        let snapshot = inner.snapshot().await.unwrap();
+        trimmed_to(snapshot.as_ref()).await.unwrap()
+    };
+    assert_eq!(trimmed().await, Some(second));
+    store.release().await;
+    repair.await.unwrap().unwrap();
+    assert_eq!(trimmed().await, Some(second));
 }
