@@ -389,7 +389,7 @@ fn timestamp_of(version: Version) -> Timestamp {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn every_version_reads_as_it_was(history in any_history()) {
