@@ -1,10 +1,12 @@
 //! The head: batches that are no commits, what others have committed, and a store that fails.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use watchfire_storage::{Applied, Batch, Snapshot, Version};
 
-use super::{Committer, HEAD_MOVED_RETRIES_MAX, Outcome, TRIM_INTERVAL, Trim};
+use super::{Committer, HEAD_MOVED_RETRIES_MAX, Outcome, PROBE_PAUSES, TRIM_INTERVAL, Trim};
 use crate::changelog::reader::{Stored, read_entries};
 use crate::changelog::tail::RING_ENTRIES_MAX;
 use crate::changelog::trim;
@@ -15,6 +17,9 @@ use crate::version::{next, present};
 impl Committer {
     /// The store has taken a batch.
     pub(super) fn store_answers(&mut self) {
+        // It was at the head that was expected, so that what was lost is either known or never written.
+        self.lost.clear();
+        self.probe = None;
         if std::mem::take(&mut self.failing) {
             tracing::info!(database = %self.database, "the store takes writes again");
         }
@@ -24,6 +29,9 @@ impl Committer {
     pub(super) fn store_failed(&mut self, error: watchfire_storage::Error) -> Error {
         self.latest.clear();
         self.head_unknown = true;
+        let (_, pause) = self.probe.unwrap_or((Instant::now(), PROBE_PAUSES.0));
+        let next = (pause * 2).min(PROBE_PAUSES.1);
+        self.probe = Some((Instant::now() + pause, next));
         if !std::mem::replace(&mut self.failing, true) {
             tracing::error!(database = %self.database, %error, "commits could not be stored");
         }
@@ -31,6 +39,8 @@ impl Committer {
         match error {
             watchfire_storage::Error::Corrupt(_) | watchfire_storage::Error::Closed => {
                 self.read_only = Some(answer.clone());
+                self.lost.clear();
+                self.probe = None;
             }
             watchfire_storage::Error::Unavailable(_)
             | watchfire_storage::Error::Poisoned(_)
@@ -107,6 +117,18 @@ impl Committer {
         for (_, reply) in std::mem::take(&mut self.settles) {
             // Whoever asked may be gone.
             let _ = reply.send(version);
+        }
+    }
+
+    /// After a failure, finds out by an empty batch whether the store takes batches again and what became of the one that
+    /// was lost: listeners and those who wait for locks need not wait for the next commit.
+    pub(super) async fn probe_if_due(&mut self) {
+        let due = |(at, _): (Instant, Duration)| at <= Instant::now();
+        if self.read_only.is_none()
+            && self.probe.is_some_and(due)
+            && let Err(error) = self.move_tail().await
+        {
+            tracing::debug!(database = %self.database, %error, "the store takes no batches yet");
         }
     }
 

@@ -193,6 +193,40 @@ async fn what_came_and_went_within_a_commit_is_no_younger_than_the_commit() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_written_unnoticed_is_found_without_another_commit() {
+    let (engine, store, _) = fresh_faulty().await;
+    let mut tail = engine.tail();
+    store.hold();
+    let lost = spawn(&engine, vec![set("c/a", 1)]);
+    store.held(1).await;
+    store.crash(1).await;
+    let pessimistic = TransactionOptions::ReadWrite {
+        retry: None,
+        mode: Some(ConcurrencyMode::Pessimistic),
+    };
+    assert!(matches!(lost.await.unwrap(), Err(Error::Unavailable(_))));
+    // It is not read by whoever locks before it is known whether it was written.
+    let reader = {
+        let engine = engine.clone();
+        let id = loop {
+            match engine.begin(pessimistic.clone()).await {
+                Ok(id) => break id,
+                // The store is down.
+                Err(_) => store.restart(),
+            }
+        };
+        tokio::spawn(async move {
+            let view = engine.transaction_view(&id).await?;
+            view.document(&path("c/a")).await
+        })
+    };
+    store.restart();
+    let read = engine.view().await.unwrap().version();
+    tail.wait_for(|version| *version >= read).await.unwrap();
+    assert!(reader.await.unwrap().unwrap().is_some());
+}
+
 /// How far the changelog was trimmed tells listeners whether they have missed something.
 #[tokio::test]
 async fn trimming_does_not_take_back_that_another_server_has_trimmed_further() {
