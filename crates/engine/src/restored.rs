@@ -5,6 +5,7 @@
 //! anew, now. Used on a store that nobody else has open.
 
 use bytes::Bytes;
+use watchfire_storage::range::just_after;
 use watchfire_storage::{Applied, Batch, Direction, Operation, Store, Version};
 
 use crate::error::Error;
@@ -44,16 +45,18 @@ pub async fn forget_past(store: &dyn Store, now: Version) -> Result<(), Error> {
 
 /// Deletes every key of a part, piece by piece.
 async fn clear(store: &dyn Store, now: Version, part: Keyspace) -> Result<(), Error> {
-    let range = part.range();
+    let mut range = part.range();
     loop {
         let page = store
             .snapshot()
             .await?
             .page(&range, Direction::Forward, PIECE_KEYS_MAX)
             .await?;
-        if page.entries.is_empty() {
+        let Some((last, _)) = page.entries.last() else {
             return Ok(());
-        }
+        };
+        // A store may need long to pass over what was deleted.
+        range.start = just_after(last);
         let keys = page.entries.into_iter().map(|(key, _)| key);
         let deletes: Vec<Operation> = keys.map(|key| Operation::Delete { key }).collect();
         write(store, now, |_| deletes).await?;

@@ -11,7 +11,8 @@
 
 use bytes::Bytes;
 use watchfire_model::{Clock, DatabaseName};
-use watchfire_storage::{Applied, Batch, Direction, Operation, Store, Version};
+use watchfire_storage::range::just_after;
+use watchfire_storage::{Applied, Batch, Direction, Operation, Range, Store, Version};
 
 use crate::error::Error;
 use crate::index::build::rewrite_piece;
@@ -52,7 +53,10 @@ pub async fn convert_if_old(
     tracing::info!(%database, "the database is converted to storage format {FORMAT}; this happens once");
     conversion.mark(UNFINISHED).await?;
     for part in [Keyspace::Index, Keyspace::Group] {
-        while conversion.delete_some(part).await? {}
+        let mut rest = Some(part.range());
+        while let Some(range) = rest {
+            rest = conversion.delete_some(range).await?;
+        }
     }
     let mut position = Vec::new();
     let mut documents = 0;
@@ -108,12 +112,19 @@ impl Conversion<'_> {
         self.apply_at(head, from, operations).await
     }
 
-    /// Whether there is more to delete.
-    async fn delete_some(&mut self, part: Keyspace) -> Result<bool, Error> {
+    /// What is left of the range: a store may need long to pass over what was deleted.
+    async fn delete_some(&mut self, mut range: Range) -> Result<Option<Range>, Error> {
         let snapshot = self.store.snapshot().await?;
         let page = snapshot
-            .page(&part.range(), Direction::Forward, DELETES_MAX)
+            .page(&range, Direction::Forward, DELETES_MAX)
             .await?;
+        let rest = match page.entries.last() {
+            Some((last, _)) if page.more => {
+                range.start = just_after(last);
+                Some(range)
+            }
+            Some(_) | None => None,
+        };
         let deletes = page
             .entries
             .into_iter()
@@ -121,7 +132,7 @@ impl Conversion<'_> {
             .collect();
         self.apply(snapshot.version(), deletes).await?;
         tokio::task::yield_now().await;
-        Ok(page.more)
+        Ok(rest)
     }
 
     async fn apply(&mut self, head: Version, operations: Vec<Operation>) -> Result<(), Error> {
