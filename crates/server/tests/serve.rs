@@ -304,6 +304,32 @@ async fn stopping_tells_streams_to_come_back() {
 }
 
 #[tokio::test]
+async fn who_watches_the_health_is_told_of_the_end_and_not_waited_for() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
+
+    let (server, _client) = start().await;
+    let url = format!("http://{}", server.address());
+    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    let mut health = HealthClient::new(channel);
+    let watched = health.watch(HealthCheckRequest::default()).await.unwrap();
+    let mut watched = watched.into_inner();
+    let first = watched.message().await.unwrap().unwrap();
+    assert_eq!(first.status(), ServingStatus::Serving);
+    let rest = tokio::spawn(async move {
+        let mut statuses = Vec::new();
+        while let Some(answer) = watched.message().await? {
+            statuses.push(answer.status());
+        }
+        Ok::<_, Status>(statuses)
+    });
+    server.stop().await.unwrap();
+    // A stream that is cut off ends with an error.
+    assert_eq!(rest.await.unwrap().unwrap(), [ServingStatus::NotServing]);
+}
+
+#[tokio::test]
 async fn transactions_and_offsets_announce_themselves_first() {
     let (server, mut client) = start().await;
     commit(&mut client, vec![set("c/a", 1), set("c/b", 2)])

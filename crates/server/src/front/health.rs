@@ -27,7 +27,7 @@ const SERVER: &str = "";
 const PROTOCOL: &str = "google.firestore.v1.Firestore";
 
 /// The gRPC health service, and the task that keeps it up to date until `shutdown`, when it says that nothing is
-/// served any more.
+/// served any more, and ends the streams of those who watch: the server would wait for them.
 pub fn service(
     mut health: Health,
     shutdown: CancellationToken,
@@ -35,7 +35,7 @@ pub fn service(
     HealthServer<impl HealthProtocol>,
     impl Future<Output = ()> + Send + 'static,
 ) {
-    let (reporter, service) = tonic_health::server::health_reporter();
+    let (mut reporter, service) = tonic_health::server::health_reporter();
     let follow = async move {
         loop {
             let (standing, _) = health.standing();
@@ -44,6 +44,9 @@ pub fn service(
                 () = health.changed() => {}
                 () = shutdown.cancelled() => {
                     tell(&reporter, false, false).await;
+                    for watched in [SERVER, PROTOCOL] {
+                        reporter.clear_service_status(watched).await;
+                    }
                     return;
                 }
             }
