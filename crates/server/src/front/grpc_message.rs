@@ -4,6 +4,7 @@
 //! underneath also encodes spaces, quotes and more, and clients that do not decode those show users
 //! `%20`. This layer writes the texts anew, in headers (an answer without a body) and in trailers.
 //! It names methods that are not served, and puts the library's complaint about a request that is too large into the protocol's words.
+//! A request whose deadline has passed is ended here, so that it gets the code for that.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use tonic::body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::front::deadline;
 use crate::status;
 
 const MESSAGE: &str = "grpc-message";
@@ -58,9 +60,16 @@ where
             return Box::pin(async { Ok(answer) });
         }
         let uri = request.uri().clone();
+        let deadline = deadline::of(request.headers());
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let mut answer = answer.await?;
+            let mut answer = match deadline {
+                None => answer.await?,
+                Some(deadline) => match tokio::time::timeout(deadline, answer).await {
+                    Ok(answer) => answer?,
+                    Err(_) => deadline::passed(deadline).into_http(),
+                },
+            };
             name_unknown_method(uri.path(), answer.headers_mut());
             rewrite(answer.headers_mut());
             Ok(answer.map(|body| Body::new(Rewritten { body })))
@@ -241,6 +250,39 @@ mod tests {
         assert_eq!(
             headers.get(MESSAGE).unwrap(),
             "Request payload size exceeds the limit: 11534336 bytes."
+        );
+    }
+
+    /// Never answers.
+    #[derive(Clone)]
+    struct Silent;
+
+    impl Service<Request<Body>> for Silent {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = std::future::Pending<Result<Response<Body>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            std::future::pending()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_has_passed_has_its_own_code() {
+        let request = Request::post("/google.firestore.v1.Firestore/Commit")
+            .header(header::CONTENT_TYPE, "application/grpc")
+            .header("grpc-timeout", "1500m")
+            .body(Body::empty());
+        let answer = GrpcMessageLayer.layer(Silent).call(request.unwrap()).await;
+        let headers = answer.unwrap().headers().clone();
+        assert_eq!(headers.get(STATUS).unwrap(), "4");
+        assert_eq!(
+            headers.get(MESSAGE).unwrap(),
+            "the request did not end within its deadline of 1.5s"
         );
     }
 }
