@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use serde_json::{Value, json};
 use watchfire_model::Timestamp;
@@ -104,8 +104,23 @@ impl Manifest {
                 format!("has the checksum {found}, expected {expected}"),
             ));
         }
-        decode(contents).ok_or_else(|| damaged("lacks a part that every manifest has"))
+        let manifest =
+            decode(contents).ok_or_else(|| damaged("lacks a part that every manifest has"))?;
+        // Whoever made the backup also made its checksum: a copy must not be led out of its folder.
+        match manifest.files.keys().find(|name| !is_file_name(name)) {
+            None => Ok(manifest),
+            Some(name) => Err(BackupError::damaged(
+                path,
+                format!("names {name:?}, which is no name of a file"),
+            )),
+        }
     }
+}
+
+fn is_file_name(name: &str) -> bool {
+    let mut components = Path::new(name).components();
+    matches!(components.next(), Some(Component::Normal(only)) if only == Path::new(name).as_os_str())
+        && components.next().is_none()
 }
 
 fn decode(contents: &Value) -> Option<Manifest> {
@@ -192,5 +207,19 @@ mod tests {
             complaint.ends_with("has format 2, this program knows formats up to 1"),
             "{complaint}"
         );
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_refused_though_its_checksum_fits() {
+        for name in ["", ".", "..", "../x", "/x", "a/b", "a/", "./a"] {
+            let mut manifest = manifest();
+            let sum = manifest.files["CURRENT"].clone();
+            manifest.files.insert(name.to_owned(), sum);
+            let complaint = read(&manifest.encode(), "elsewhere").unwrap_err();
+            assert!(
+                complaint.ends_with(&format!("names {name:?}, which is no name of a file")),
+                "{complaint}"
+            );
+        }
     }
 }
