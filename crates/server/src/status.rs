@@ -1,5 +1,7 @@
 //! Every failure into one status of the protocol, exhaustively, in this one place.
 
+use std::io::ErrorKind;
+
 use tonic::{Code, Status};
 use watchfire_engine::Error as EngineError;
 use watchfire_realtime::{SessionError, StreamEnd};
@@ -151,7 +153,24 @@ fn backup(error: &BackupError) -> Status {
             what: _,
             path: _,
             error,
-        } if error.kind() == std::io::ErrorKind::StorageFull => Code::ResourceExhausted,
+        } if error.kind() == ErrorKind::StorageFull => Code::ResourceExhausted,
+        // Trying again does not help: another place does.
+        BackupError::File {
+            what: _,
+            path: _,
+            error,
+        } if matches!(
+            error.kind(),
+            ErrorKind::PermissionDenied
+                | ErrorKind::NotFound
+                | ErrorKind::NotADirectory
+                | ErrorKind::ReadOnlyFilesystem
+                | ErrorKind::InvalidFilename
+                | ErrorKind::InvalidInput
+        ) =>
+        {
+            Code::FailedPrecondition
+        }
         BackupError::File {
             what: _,
             path: _,

@@ -302,6 +302,14 @@ async fn a_server_refuses_what_it_cannot_copy_and_where_it_cannot_write() {
         ),
         "{complaint}"
     );
+    // A name that the store may want to give to a file of its own.
+    let complaint = back_up(&server, folder.join("data/000099.sst")).await;
+    let complaint = complaint.unwrap_err();
+    assert!(
+        complaint.contains("/data/000099.sst lies in the data folder "),
+        "{complaint}"
+    );
+    assert!(!folder.join("data/000099.sst.incomplete").exists());
     assert_eq!(folder.names(), ["data", "there", "x.incomplete"]);
     let mut admin = AdminClient::connect(format!("http://{}", server.address()))
         .await
@@ -315,6 +323,19 @@ async fn a_server_refuses_what_it_cannot_copy_and_where_it_cannot_write() {
         refused.message(),
         "backup is no absolute path on the server's disk"
     );
+    let impossible = BackupRequest {
+        directory: folder.join(&"x".repeat(300)).display().to_string(),
+    };
+    let refused = admin.backup(Request::new(impossible)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let name = std::ffi::OsStr::from_bytes(b"x\xff").to_owned();
+        let complaint = back_up(&server, folder.0.join(name)).await.unwrap_err();
+        assert!(complaint.ends_with("is no text in UTF-8"), "{complaint}");
+    }
+    assert_eq!(folder.names(), ["data", "there", "x.incomplete"]);
     server.stop().await.unwrap();
 
     let (server, _) = support::start(support::in_memory()).await;
@@ -456,6 +477,12 @@ async fn a_restore_takes_an_empty_place_only() {
     let complaint = refused(&folder.join("no/where")).await;
     assert!(
         complaint.ends_with("/no is no folder; make it first"),
+        "{complaint}"
+    );
+
+    let complaint = refused(&data.join("within")).await;
+    assert!(
+        complaint.contains("/data/within lies in the data folder "),
         "{complaint}"
     );
 

@@ -15,7 +15,7 @@ pub enum CommandError {
     #[error(transparent)]
     Remote(#[from] RemoteError),
     /// The path or the output is out of reach.
-    #[error("cannot name the folder, or write the output")]
+    #[error("cannot name the folder, or write the output: {0}")]
     Output(#[from] io::Error),
 }
 
@@ -24,8 +24,13 @@ pub async fn run(settings: Backup, out: &mut impl Write) -> Result<(), CommandEr
     let Backup { directory, server } = settings;
     // Server and command share the disk, but not the folder in which they were started.
     let directory = std::path::absolute(directory)?;
+    // The protocol carries texts: a path that is none would become another one.
+    let Some(named) = directory.to_str() else {
+        let text = format!("{} is no text in UTF-8", directory.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidFilename, text).into());
+    };
     let request = watchfire::BackupRequest {
-        directory: directory.display().to_string(),
+        directory: named.to_owned(),
     };
     let mut admin = AdminClient::new(connect(&server).await?);
     let backup = admin.backup(request).await.map_err(RemoteError::from)?;

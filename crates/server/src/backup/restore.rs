@@ -19,7 +19,7 @@ use watchfire_storage::embedded::folder::LOCK_FILE;
 use crate::backup::error::BackupError;
 use crate::backup::files::{self, Incomplete, Sum};
 use crate::backup::manifest::{MANIFEST_FILE, Manifest};
-use crate::backup::take::{DATA_FOLDER, blocking, open};
+use crate::backup::take::{DATA_FOLDER, blocking, check_outside, open};
 use crate::config::Restore;
 
 /// Checks the backup, makes the folder, and says what is in it.
@@ -125,6 +125,7 @@ fn same(path: &Path, expected: &Sum, found: &Sum) -> Result<(), BackupError> {
 
 /// Nothing may be there but an empty folder.
 fn check_destination(destination: &Path) -> Result<(), BackupError> {
+    check_outside(destination)?;
     if is_held(destination) {
         return Err(BackupError::place(
             destination,

@@ -40,6 +40,7 @@ pub async fn take(
     if directory.symlink_metadata().is_ok() {
         return Err(BackupError::place(&directory, "exists already"));
     }
+    check_outside(&directory)?;
     let store = any_database(&embedded)?;
     let incomplete = Incomplete::create(&directory)?;
     let data = incomplete.path().join(DATA_FOLDER);
@@ -70,6 +71,22 @@ pub async fn take(
         Ok(manifest)
     })
     .await
+}
+
+/// Nothing of ours may come to lie in a data folder: the store gives names to its files there, and one that is taken
+/// would stop it.
+pub(super) fn check_outside(destination: &Path) -> Result<(), BackupError> {
+    // Where there is no parent, that is said when something is to be made there.
+    let Ok(real) = std::fs::canonicalize(files::parent(destination)) else {
+        return Ok(());
+    };
+    match real.ancestors().find(|above| Embedded::is_folder(above)) {
+        None => Ok(()),
+        Some(data) => Err(BackupError::place(
+            destination,
+            format!("lies in the data folder {}", data.display()),
+        )),
+    }
 }
 
 /// Any handle copies all databases of its folder.
