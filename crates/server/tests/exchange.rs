@@ -257,6 +257,55 @@ async fn an_export_is_one_moment_while_commits_go_on() {
     server.stop().await.unwrap();
 }
 
+/// Passes connections on to the server, and cuts the first one after so many bytes of its answers.
+async fn cutting(server: &Server, bytes: u64) -> String {
+    use tokio::io::{AsyncReadExt, copy};
+    use tokio::net::{TcpListener, TcpStream};
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = server.address();
+    tokio::spawn(async move {
+        let mut left = bytes;
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            let upstream = TcpStream::connect(server).await.unwrap();
+            let limit = std::mem::replace(&mut left, u64::MAX);
+            tokio::spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let (from_server, mut to_server) = upstream.into_split();
+                let mut answers = from_server.take(limit);
+                tokio::select! {
+                    _ = copy(&mut from_client, &mut to_server) => {}
+                    _ = copy(&mut answers, &mut to_client) => {}
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_export_and_an_import_go_on_after_their_connection_broke() {
+    let folder = Folder::new("broken");
+    let (server, mut client) = support::start(support::in_memory()).await;
+    let filler = "x".repeat(2_000);
+    let writes = (0..400).map(|n| set(&format!("c/{n:03}"), &[("filler", support::text(&filler))]));
+    commit(&mut client, writes.collect()).await;
+    let mut settings = to(&server, folder.join("e"));
+    settings.remote.server = cutting(&server, 100_000).await;
+    let said = exported(settings).await.unwrap();
+    assert!(said.starts_with("Exported 400 documents, "), "{said}");
+
+    // A commit whose answer is lost is sent again.
+    let mut settings = into(&server, folder.join("e"));
+    settings.remote.server = cutting(&server, 100).await;
+    let said = imported(settings).await.unwrap();
+    assert!(said.starts_with("Imported 400 documents "), "{said}");
+    assert_eq!(everything(&mut client, "other").await.len(), 400);
+    server.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn what_is_imported_replaces_and_adds_and_takes_nothing_away() {
     let folder = Folder::new("replaces");

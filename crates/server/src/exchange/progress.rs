@@ -53,15 +53,21 @@ impl Attempts {
 
     /// Waits before it is tried again; the status comes back when that is no use.
     pub async fn again(&mut self, status: Status) -> Result<(), Status> {
-        let passing = matches!(
-            status.code(),
-            Code::Unavailable | Code::Aborted | Code::DeadlineExceeded | Code::ResourceExhausted
-        );
+        // A connection that broke has no code of its own: what happened to it is the source, which no answer has.
+        let broken = std::error::Error::source(&status).is_some();
+        let passing = broken
+            || matches!(
+                status.code(),
+                Code::Unavailable
+                    | Code::Aborted
+                    | Code::DeadlineExceeded
+                    | Code::ResourceExhausted
+            );
         self.0 += 1;
         if !passing || self.0 >= ATTEMPTS_MAX {
             return Err(status);
         }
-        tokio::time::sleep(PAUSE_FIRST * (1 << self.0)).await;
+        tokio::time::sleep(PAUSE_FIRST * (1 << (self.0 - 1))).await;
         Ok(())
     }
 }

@@ -45,6 +45,9 @@ pub enum RemoteError {
     /// The server said no.
     #[error("the server refused: {}", .0.message())]
     Refused(Box<Status>),
+    /// The server did not answer, or not to the end.
+    #[error("the connection to the server broke: {}", .0.message())]
+    Broken(Box<Status>),
     /// The server has what this version of the command does not understand.
     #[error("the server's answer is not understood: {0}")]
     NotUnderstood(Refusal),
@@ -55,7 +58,12 @@ pub enum RemoteError {
 
 impl From<Status> for RemoteError {
     fn from(status: Status) -> Self {
-        Self::Refused(Box::new(status))
+        // No answer of a server has a source.
+        if std::error::Error::source(&status).is_some() {
+            Self::Broken(Box::new(status))
+        } else {
+            Self::Refused(Box::new(status))
+        }
     }
 }
 
