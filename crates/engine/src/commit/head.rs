@@ -29,9 +29,7 @@ impl Committer {
     pub(super) fn store_failed(&mut self, error: watchfire_storage::Error) -> Error {
         self.latest.clear();
         self.head_unknown = true;
-        let (_, pause) = self.probe.unwrap_or((Instant::now(), PROBE_PAUSES.0));
-        let next = (pause * 2).min(PROBE_PAUSES.1);
-        self.probe = Some((Instant::now() + pause, next));
+        self.probe_later();
         if !std::mem::replace(&mut self.failing, true) {
             tracing::error!(database = %self.database, %error, "commits could not be stored");
         }
@@ -128,8 +126,18 @@ impl Committer {
             && self.probe.is_some_and(due)
             && let Err(error) = self.move_tail().await
         {
+            if self.probe.is_some_and(due) {
+                // It was not the batch that failed, but finding out who has moved the head.
+                self.probe_later();
+            }
             tracing::debug!(database = %self.database, %error, "the store takes no batches yet");
         }
+    }
+
+    fn probe_later(&mut self) {
+        let (_, pause) = self.probe.unwrap_or((Instant::now(), PROBE_PAUSES.0));
+        let next = (pause * 2).min(PROBE_PAUSES.1);
+        self.probe = Some((Instant::now() + pause, next));
     }
 
     /// Whether there may be something to trim.
@@ -213,4 +221,59 @@ impl Committer {
 /// What is answered when others always came first.
 pub(super) fn moved_too_often() -> Error {
     Error::Unavailable("other servers kept committing first; try again".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use watchfire_model::{Clock, DatabaseName, Timestamp};
+    use watchfire_storage::faulty::{Faults, FaultyStore};
+    use watchfire_storage::memory::MemoryStore;
+    use watchfire_storage::{Error as StoreError, Store};
+
+    use super::*;
+    use crate::changelog::tail::Tail;
+    use crate::lock::Locks;
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_micros(1).unwrap()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_cannot_be_read_is_not_asked_again_at_once() {
+        let inner = MemoryStore::new();
+        let store = FaultyStore::new(Arc::<MemoryStore>::clone(&inner), Faults::default());
+        let mut committer = Committer::new(
+            DatabaseName::new("p", "d").unwrap(),
+            Arc::<FaultyStore>::clone(&store),
+            Arc::new(Still),
+            Arc::new(Tail::new(Version(0))),
+            Locks::new(),
+            Arc::default(),
+            1,
+        );
+        let trouble = || StoreError::Unavailable("on purpose".to_owned());
+        committer.store_failed(trouble());
+        let found = Batch {
+            version: Version(1),
+            operations: Vec::new(),
+        };
+        inner.apply(Version(0), found).await.unwrap();
+        for _ in 0..20 {
+            let (at, _) = committer.probe.unwrap();
+            assert!(
+                at > Instant::now(),
+                "or the committer would do nothing else"
+            );
+            tokio::time::advance(PROBE_PAUSES.1).await;
+            store.fail_next_read(trouble());
+            committer.probe_if_due().await;
+        }
+        tokio::time::advance(PROBE_PAUSES.1).await;
+        committer.probe_if_due().await;
+        assert!(committer.probe.is_none() && committer.tail.version() == Version(2));
+    }
 }
