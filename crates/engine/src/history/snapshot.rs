@@ -4,6 +4,7 @@
 //! Holds nothing but the present's snapshot. The changelog and the catalogue are those of the present.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -126,17 +127,23 @@ impl Merge<'_> {
     }
 }
 
-/// Reads documents as they were before commits; remembers the last commit, as its documents are often read together.
+/// How many bytes of commits are remembered while documents are read together; past it all but the last are forgotten.
+const COMMITS_BYTES_MAX: usize = 16 << 20;
+
+/// Reads documents as they were before commits. Remembers the commits, each of which may have changed many of the
+/// documents that are read together.
 struct Commits<'a> {
     present: &'a dyn Snapshot,
-    last: Option<(Version, Bytes)>,
+    remembered: HashMap<Version, Bytes>,
+    bytes: usize,
 }
 
 impl<'a> Commits<'a> {
     fn new(present: &'a dyn Snapshot) -> Self {
         Self {
             present,
-            last: None,
+            remembered: HashMap::new(),
+            bytes: 0,
         }
     }
 
@@ -154,16 +161,25 @@ impl<'a> Commits<'a> {
         };
         let path = taken.key.get(1..).and_then(decode_path);
         let (path, _) = path.ok_or_else(lost)?;
-        let commit = match &self.last {
-            Some((at, commit)) if *at == taken.at => commit.clone(),
-            Some(_) | None => {
+        let commit = match self.remembered.get(&taken.at) {
+            Some(commit) => commit.clone(),
+            None => {
                 let commit = self.present.get(&changelog_key(taken.at)).await?;
                 let commit = commit.ok_or_else(lost)?;
-                self.last = Some((taken.at, commit.clone()));
+                self.remember(taken.at, commit.clone());
                 commit
             }
         };
         before_of(&path, &commit).ok_or_else(lost)
+    }
+
+    fn remember(&mut self, at: Version, commit: Bytes) {
+        self.bytes = self.bytes.saturating_add(commit.len());
+        if self.bytes > COMMITS_BYTES_MAX {
+            self.remembered.clear();
+            self.bytes = commit.len();
+        }
+        self.remembered.insert(at, commit);
     }
 }
 

@@ -256,6 +256,7 @@ struct Counting {
     inner: Arc<dyn Snapshot>,
     pages: std::sync::atomic::AtomicUsize,
     entries: std::sync::atomic::AtomicUsize,
+    commits: std::sync::atomic::AtomicUsize,
 }
 
 #[async_trait]
@@ -265,6 +266,10 @@ impl Snapshot for Counting {
     }
 
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        if key.first() == Some(&Keyspace::Changelog.byte()) {
+            self.commits
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
         self.inner.get(key).await
     }
 
@@ -300,6 +305,7 @@ async fn what_was_changed_often_is_not_walked() {
                     inner: world.store.snapshot().await.unwrap(),
                     pages: 0.into(),
                     entries: 0.into(),
+                    commits: 0.into(),
                 });
                 let past = PastSnapshot::new(Arc::clone(&counting) as Arc<dyn Snapshot>, *version);
                 let page = past.page(&part.range(), direction, 10).await.unwrap();
@@ -314,6 +320,37 @@ async fn what_was_changed_often_is_not_walked() {
             }
         }
     }
+}
+
+/// A commit may be a thousand times as large as one of its documents.
+#[tokio::test]
+async fn commits_of_many_documents_are_read_once() {
+    let mut world = World::new();
+    let changes = |documents: [usize; 2], len| {
+        let change = |at| Change::Document(at, Some(len));
+        documents.map(change).to_vec()
+    };
+    world.commit(changes([0, 2], 1)).await;
+    world.commit(changes([1, 3], 1)).await;
+    let (version, before) = world.kept[2].clone();
+    world.commit(changes([0, 2], 2)).await;
+    world.commit(changes([1, 3], 2)).await;
+    let counting = Arc::new(Counting {
+        inner: world.store.snapshot().await.unwrap(),
+        pages: 0.into(),
+        entries: 0.into(),
+        commits: 0.into(),
+    });
+    let past = PastSnapshot::new(Arc::clone(&counting) as Arc<dyn Snapshot>, version);
+    let read = || counting.commits.load(std::sync::atomic::Ordering::Relaxed);
+    let all = Keyspace::Document.range();
+    let page = past.page(&all, Direction::Forward, 10).await.unwrap();
+    assert_eq!(Map::from_iter(page.entries), before);
+    assert_eq!(read(), 2);
+    let keys: Vec<Bytes> = before.keys().cloned().collect();
+    let values = past.get_many(&keys).await.unwrap();
+    assert!(values.into_iter().flatten().eq(before.into_values()));
+    assert_eq!(read(), 4);
 }
 
 #[tokio::test]
