@@ -21,11 +21,15 @@ use std::time::Duration;
 use rocksdb::WriteBatch;
 
 use crate::condition::State;
-use crate::embedded::disk::{Headroom, Load};
+use crate::embedded::disk::{Headroom, Load, free_bytes};
 use crate::embedded::folder::{Folder, Settings};
 use crate::embedded::report::Report;
 use crate::embedded::writer::{Head, Sink};
 use crate::error::Error;
+
+/// Bytes of batches after which it is measured how much of the disk is free, however little time has passed. Log and
+/// tables take several times as much, which has to fit into what is kept free.
+const MEASURE_BYTES: usize = 4 << 20;
 
 /// See the module.
 pub(crate) struct Current {
@@ -46,6 +50,8 @@ struct Inner {
     /// Whether the writer has panicked: nothing will be written until the next start.
     writer_is_gone: bool,
     headroom: Headroom,
+    /// Bytes of batches since it was measured how much is free.
+    unmeasured_bytes: usize,
     /// Of every database that was asked for. At most as many as a folder has databases.
     heads: Vec<Arc<Head>>,
 }
@@ -73,6 +79,7 @@ impl Current {
             failure: None,
             writer_is_gone: false,
             headroom: Headroom::new(settings.free_bytes_min),
+            unmeasured_bytes: 0,
             heads: Vec::new(),
         };
         let current = Self {
@@ -94,9 +101,16 @@ impl Current {
         inner.folder()
     }
 
-    /// Whether such a batch may be given to the writer.
-    pub(crate) fn admit(&self, load: Load) -> Result<(), Error> {
-        let inner = self.inner();
+    /// Whether such a batch, of so many bytes, may be given to the writer. Who writes fast must not be faster than what
+    /// measures the disk once in a while, so that it is measured here too, every `MEASURE_BYTES`.
+    pub(crate) fn admit(&self, load: Load, bytes: usize) -> Result<(), Error> {
+        let mut inner = self.inner();
+        inner.unmeasured_bytes = inner.unmeasured_bytes.saturating_add(bytes);
+        if inner.unmeasured_bytes > MEASURE_BYTES {
+            drop(inner);
+            self.measured(free_bytes(&self.directory));
+            inner = self.inner();
+        }
         inner.check_open()?;
         inner.check_failure()?;
         inner.folder()?;
@@ -164,6 +178,7 @@ impl Current {
     pub(crate) fn measured(&self, free_bytes: Option<u64>) {
         let mut inner = self.inner();
         inner.headroom.measured(free_bytes);
+        inner.unmeasured_bytes = 0;
         self.report.free_bytes(free_bytes);
         self.publish(&inner);
     }

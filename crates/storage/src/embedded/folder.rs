@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, Options,
-    ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LruCacheOptions,
+    Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::embedded::report::Report;
@@ -51,6 +51,9 @@ const FORMAT_KEY: &[u8] = b"FORMAT";
 const NAME_PREFIX: &[u8] = b"name/";
 const HEAD_PREFIX: &[u8] = b"head/";
 
+/// The cache is cut into four. By itself the engine cuts it into pieces of 1 MiB, into which the filter of a large table
+/// does not fit: each look would then read and check the whole filter anew.
+const CACHE_SHARD_BITS: i32 = 2;
 const BLOCK_BYTES: usize = 16 * 1024;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const DIAGNOSTIC_LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -445,7 +448,10 @@ fn held_by(directory: &Path, file: &mut File) -> String {
 pub(crate) fn options(settings: &Settings) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_size(BLOCK_BYTES);
-    table.set_block_cache(&Cache::new_lru_cache(settings.block_cache_bytes));
+    let mut cache = LruCacheOptions::default();
+    cache.set_capacity(settings.block_cache_bytes);
+    cache.set_num_shard_bits(CACHE_SHARD_BITS);
+    table.set_block_cache(&Cache::new_lru_cache_opts(&cache));
     table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
     // Indexes and filters count as cache, so that the setting bounds all of it.
     table.set_cache_index_and_filter_blocks(true);

@@ -146,7 +146,7 @@ impl Embedded {
         let id = match folder.find_database(name)? {
             Numbered::Known(id) => id,
             Numbered::Free(id) => {
-                current.admit(Load::Growth)?;
+                current.admit(Load::Growth, name.len())?;
                 folder
                     .add_database(name, id)
                     .map_err(|error| current.fail(&error))?;
@@ -273,7 +273,7 @@ impl Store for Database {
         assert!(batch.version > expected_head, "a batch must raise the head");
         self.check_open()?;
         let current = &self.shared.current;
-        current.admit(Load::of(&batch.operations))?;
+        current.admit(Load::of(&batch.operations), batch.size())?;
         let (answer, answered) = oneshot::channel();
         let job = Job {
             head: Arc::clone(&self.head),
@@ -309,7 +309,7 @@ impl Store for Database {
         // One that was closed was flushed before; one that takes nothing is not asked to flush. In either case the
         // log has what was acknowledged.
         match current
-            .admit(Load::Relief)
+            .admit(Load::Relief, 0)
             .and_then(|()| current.readable())
         {
             Ok(folder) => blocking(move || folder.flush()).await,
