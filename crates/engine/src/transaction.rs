@@ -54,7 +54,7 @@ pub enum TransactionOptions {
     },
     /// Reads and one commit.
     ReadWrite {
-        /// The transaction of which this one is another attempt. It is ended.
+        /// The transaction of which this one is another attempt. If it is still open, it loses its locks.
         retry: Option<TransactionId>,
         /// `None` is as the database's settings say.
         mode: Option<ConcurrencyMode>,
@@ -380,10 +380,17 @@ impl Transactions {
         }
     }
 
-    /// What is known for another attempt of this one, which is ended. `None` if it lost against nobody or is forgotten.
+    /// What is known for another attempt of this one. `None` if it lost against nobody or is forgotten, or is still open:
+    /// then it may be somebody else's, since threads that share one function of an SDK mix up their transactions. It
+    /// loses its locks, so that another attempt need not wait for them, and is aborted or goes on without.
     pub fn retry(&self, id: &TransactionId, now: Timestamp) -> Result<Option<Retried>, Error> {
         self.check(id)?;
-        self.end(id, now);
+        let open = self.open().by_id.get(id).cloned();
+        if let Some(open) = open
+            && open.tenure.is_some()
+        {
+            self.locks.take_away(open.age);
+        }
         Ok(self.open().attempts.get(id, now))
     }
 

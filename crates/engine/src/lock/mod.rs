@@ -154,6 +154,11 @@ impl Locks {
         self.state().table.standing(age)
     }
 
+    /// Takes the transaction's locks away.
+    pub fn take_away(&self, age: Age) {
+        self.change(|state, now| state.table.take_away(age, now));
+    }
+
     /// Gives back what the transaction holds, and ends its waits with `TransactionExpired`.
     pub fn end(&self, age: Age) {
         self.change(|state, now| state.table.end(age, now));

@@ -327,6 +327,12 @@ impl Table {
         }
     }
 
+    /// Takes the transaction's locks away.
+    pub fn take_away(&mut self, age: Age, now: Moment) {
+        self.lose(age);
+        self.settle(now);
+    }
+
     /// Forgets a wait of which nobody wants to hear any more.
     pub fn withdraw(&mut self, id: WaitId, now: Moment) {
         if self.remove_wait(id).is_some() {

@@ -541,3 +541,30 @@ async fn optimistic_sums_see_no_phantoms() {
 async fn pessimistic_sums_see_no_phantoms() {
     sums_are_serializable(ConcurrencyMode::Pessimistic).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_somebody_retries_while_it_is_open_loses_no_more_than_its_locks() {
+    let (engine, _, _) = fresh().await;
+    commit(&engine, vec![set("c/a", 1)]).await.unwrap();
+    let optimistic = begin(&engine).await;
+    n_in(&engine, &optimistic, "c/a").await.unwrap();
+    let other = options(ConcurrencyMode::Optimistic, Some(&optimistic));
+    engine.begin(other).await.unwrap();
+    commit_in(&engine, &optimistic, vec![set("c/a", 2)])
+        .await
+        .unwrap();
+
+    let locking = pessimistic(&engine).await;
+    n_in(&engine, &locking, "c/a").await.unwrap();
+    let other = options(ConcurrencyMode::Pessimistic, Some(&locking));
+    let other = engine.begin(other).await.unwrap();
+    let before = Instant::now();
+    assert_eq!(n_in(&engine, &other, "c/a").await.unwrap(), Some(2));
+    assert_eq!(before.elapsed(), std::time::Duration::ZERO);
+    let lost = commit_in(&engine, &locking, vec![set("c/a", 3)]).await;
+    assert!(is_contention(lost));
+    commit_in(&engine, &other, vec![set("c/a", 4)])
+        .await
+        .unwrap();
+    assert_eq!(n(&engine, "c/a").await, Some(4));
+}
