@@ -10,6 +10,7 @@ import threading
 import time
 import unittest
 
+from google.api_core.exceptions import Aborted
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 
@@ -163,6 +164,31 @@ class Contention:
             watch.unsubscribe()
         self.assertEqual(faults, [])
         self.fairness(f"{len(attempts)} attempts for {tellers * moves} transactions, {len(reads)} reads, {len(views)} snapshots", times)
+
+    def test_one_function_for_all_threads(self):
+        # What the decorator makes keeps the name of its transaction in itself. In a program that uses it from many
+        # threads, one asks to try again what another is doing: that must not end the other's transaction.
+        self.db.document("counters/shared").set({"n": 0})
+        added = []
+
+        @firestore.transactional
+        def add(transaction, counter):
+            n = counter.get(transaction=transaction).get("n")
+            transaction.update(counter, {"n": n + 1})
+
+        def work(client, _):
+            for _ in range(5):
+                try:
+                    add(client.transaction(), client.document("counters/shared"))
+                    added.append(1)
+                except (ValueError, Aborted) as error:
+                    # Its places in the line are mixed up, so that it may give up, or be told so by a read, which the
+                    # SDK does not try again; with nothing else.
+                    if isinstance(error, ValueError):
+                        self.assertIn("Failed to commit transaction in 5 attempts", str(error))
+
+        self.together(8, work)
+        self.assertEqual(self.db.document("counters/shared").get().get("n"), len(added))
 
     def test_a_name_is_registered_once(self):
         names, asking = 5, 24
