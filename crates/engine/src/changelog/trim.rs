@@ -32,6 +32,8 @@ const PIECE_OPERATIONS_MAX: usize = 20_000;
 pub struct Piece {
     /// Deletes the entries and their history, and notes how far trimming has come. Empty when nothing is old enough.
     pub operations: Vec<Operation>,
+    /// Stored bytes of the entries that it deletes.
+    pub bytes: usize,
     /// Whether there may be more to trim.
     pub more: bool,
 }
@@ -58,6 +60,7 @@ pub async fn piece(
         .await?;
     let mut piece = Piece {
         operations: Vec::new(),
+        bytes: 0,
         more: page.more,
     };
     let mut last = None;
@@ -76,6 +79,7 @@ pub async fn piece(
             .operations
             .extend(history.map(|key| Operation::Delete { key }));
         piece.operations.push(Operation::Delete { key });
+        piece.bytes = piece.bytes.saturating_add(stored.len());
         last = Some(version);
     }
     if let Some(last) = last {

@@ -6,10 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use watchfire_storage::{Applied, Batch, Snapshot, Version};
 
-use super::{Committer, HEAD_MOVED_RETRIES_MAX, Outcome, PROBE_PAUSES, TRIM_INTERVAL, Trim};
+use super::{
+    Committer, HEAD_MOVED_RETRIES_MAX, Outcome, PROBE_PAUSES, TRIM_FACTOR, TRIM_INTERVAL, Trim,
+};
 use crate::changelog::reader::{Stored, read_entries};
 use crate::changelog::tail::RING_ENTRIES_MAX;
-use crate::changelog::trim;
+use crate::changelog::trim::{self, Piece};
 use crate::error::Error;
 use crate::index::catalog::stored;
 use crate::version::{next, present};
@@ -147,40 +149,52 @@ impl Committer {
         self.read_only.is_none() && now.0.saturating_sub(self.trimmed_at.0) >= interval
     }
 
-    /// Trims one piece when the time has come. Many pieces take many rounds, with commits in between.
+    /// Trims when the time has come: one piece, and more while that is less than what was committed meanwhile, or the
+    /// changelog would grow for as long as commits keep coming. Many pieces take many rounds, with commits in between.
     pub(super) async fn trim_if_due(&mut self) {
+        let landed_bytes = std::mem::take(&mut self.landed_bytes);
         if !self.trim_is_due() {
             self.trim = Trim::Rests;
             return;
         }
         let now = present(self.clock.as_ref());
-        match self.trim(now).await {
-            // More of it at the next round.
-            Ok(true) => self.trim = Trim::GoesOn,
-            Ok(false) => {
-                self.trim = Trim::Rests;
-                self.trimmed_at = now;
-            }
-            Err(error) => {
-                self.trim = Trim::Rests;
-                self.trimmed_at = now;
-                tracing::warn!(database = %self.database, %error, "the changelog could not be trimmed");
+        let mut trimmed_bytes = 0_usize;
+        loop {
+            match self.trim(now).await {
+                Ok(piece) if piece.more => {
+                    trimmed_bytes = trimmed_bytes.saturating_add(piece.bytes);
+                    if trimmed_bytes / TRIM_FACTOR >= landed_bytes {
+                        // More of it at the next round.
+                        self.trim = Trim::GoesOn;
+                        return;
+                    }
+                }
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(database = %self.database, %error, "the changelog could not be trimmed");
+                    break;
+                }
             }
         }
+        self.trim = Trim::Rests;
+        self.trimmed_at = now;
     }
 
-    /// Whether there is more to trim.
-    async fn trim(&mut self, now: Version) -> Result<bool, Error> {
+    /// Trims one piece.
+    async fn trim(&mut self, now: Version) -> Result<Piece, Error> {
         for _ in 0..=HEAD_MOVED_RETRIES_MAX {
             let snapshot = self.snapshot_at_head().await?;
-            let piece =
+            let mut piece =
                 trim::piece(snapshot.as_ref(), &self.catalog, now, self.kept_micros).await?;
             drop(snapshot);
             if piece.operations.is_empty() {
-                return Ok(piece.more);
+                return Ok(piece);
             }
-            match self.maintain_once(piece.operations).await? {
-                Outcome::Stored => return Ok(piece.more),
+            match self
+                .maintain_once(std::mem::take(&mut piece.operations))
+                .await?
+            {
+                Outcome::Stored => return Ok(piece),
                 // Others may have trimmed further: what was read before must not be noted over that.
                 Outcome::HeadMoved => self.catch_up().await?,
             }

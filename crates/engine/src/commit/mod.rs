@@ -87,6 +87,8 @@ pub const TRIM_INTERVAL: Duration = Duration::from_secs(60);
 const LOST_GROUPS_MAX: usize = 16;
 /// How soon a store that has lost a batch is asked again without a commit, and how long the pauses grow in the end.
 const PROBE_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// How many times as many bytes as were committed meanwhile are trimmed when trimming has its turn, if there are.
+const TRIM_FACTOR: usize = 2;
 /// How long the committer waits for commands between two pieces of trimming while there is more to trim.
 const TRIM_PAUSE: Duration = Duration::from_millis(100);
 
@@ -276,6 +278,8 @@ pub struct Committer {
     /// When everything that was due had been trimmed.
     trimmed_at: Version,
     trim: Trim,
+    /// Bytes in the changelog of what has landed since trimming had its turn.
+    landed_bytes: usize,
     /// How long the changelog and the history are kept.
     kept_micros: u64,
 }
@@ -316,6 +320,7 @@ impl Committer {
             probe: None,
             trimmed_at: Version(0),
             trim: Trim::Rests,
+            landed_bytes: 0,
             kept_micros,
         }
     }

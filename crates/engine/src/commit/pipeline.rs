@@ -297,6 +297,8 @@ impl Committer {
             Ok(Applied::Applied) => {
                 self.store_answers();
                 self.moves = 0;
+                let bytes = flight.entries.iter().map(|published| published.bytes);
+                self.landed_bytes = bytes.fold(self.landed_bytes, usize::saturating_add);
                 self.tail.publish(flight.entries, flight.version);
                 self.remember(flight.documents);
                 drop(flight.landing);

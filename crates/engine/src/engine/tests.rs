@@ -12,6 +12,7 @@ use watchfire_storage::memory::MemoryStore;
 
 use super::*;
 use crate::changelog::entry::CommitEntry;
+use crate::changelog::reader::trimmed_to;
 use crate::changelog::tail::RING_BYTES_MAX;
 use crate::changelog::trim::PIECE_ENTRIES_MAX;
 use crate::commit::group::COPIED_BYTES_MAX;
@@ -725,6 +726,39 @@ async fn a_long_changelog_is_trimmed_in_pieces() {
         assert!(kept.entries.len() <= PIECE_ENTRIES_MAX + 5 - trimmed_at_least);
     }
     assert_eq!(n(&engine, "c/a").await, Some(PIECE_ENTRIES_MAX as i64 + 5));
+}
+
+#[tokio::test]
+async fn trimming_keeps_up_with_many_who_commit() {
+    let (engine, store, clock) = fresh_faulty().await;
+    // Two groups, the second of which is large.
+    let commit_many = async || {
+        store.hold();
+        let one = |n: usize| {
+            let engine = engine.clone();
+            tokio::spawn(async move { commit(&engine, vec![increment(&format!("c/{n}"))]).await })
+        };
+        let tasks: Vec<_> = (0..900).map(one).collect();
+        store.held(1).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        store.release().await;
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+    };
+    for _ in 0..4 {
+        commit_many().await;
+    }
+    let told = *engine.tail().borrow();
+    clock.advance(HISTORY_MIN.as_micros() as i64 + SECOND);
+    for _ in 0..4 {
+        commit_many().await;
+    }
+    let snapshot = store.snapshot().await.unwrap();
+    let trimmed = trimmed_to(snapshot.as_ref()).await.unwrap();
+    assert!(trimmed >= Some(told), "{trimmed:?} is before {told:?}");
 }
 
 #[tokio::test]
