@@ -307,7 +307,14 @@ for (const mode of ['optimistic', 'pessimistic']) {
       let answered = 0;
       const told = new Set();
       await Promise.all(range(COMMITS).map(async i => {
-        const begun = i % 2 ? {} : await raw.call('BeginTransaction', { database, options: { readWrite: {} } });
+        let begun = {};
+        try {
+          if (i % 2 === 0) begun = await raw.call('BeginTransaction', { database, options: { readWrite: {} } });
+        } catch (error) {
+          // A connection on which much is cancelled at once has some calls refused before they are begun.
+          assert.equal(error.code, 14, `${error.code} ${error.message}`);
+          return;
+        }
         const transaction = begun.transaction && Buffer.from(begun.transaction, 'base64');
         const { call, answer } = raw.begin('Commit', { database, writes: writes(i), ...(transaction && { transaction }) });
         const wait = pick(6);
@@ -318,7 +325,7 @@ for (const mode of ['optimistic', 'pessimistic']) {
           answered += 1;
           told.add(`c${i}`);
         } catch (error) {
-          assert.equal(error.code, 1, `${error.code} ${error.message}`);
+          assert.ok([1, 14].includes(error.code), `${error.code} ${error.message}`);
         }
       }));
       // Whatever the server still works on is done before what comes after it.
