@@ -310,9 +310,7 @@ impl Committer {
             }
             Ok(Applied::HeadMoved(_)) => {
                 self.form_again();
-                for answered in flight.answered.into_iter().rev() {
-                    self.pending.push_front(answered.request);
-                }
+                self.put_back(flight.answered);
                 self.head_moved().await;
             }
             Err(error) => {
@@ -355,7 +353,13 @@ impl Committer {
         let Some(forming) = self.forming.take() else {
             return;
         };
-        for answered in forming.answered.into_iter().rev() {
+        self.put_back(forming.answered);
+    }
+
+    /// The commits of a group that is given up, in their order before all others.
+    fn put_back(&mut self, answered: Vec<Answered>) {
+        for mut answered in answered.into_iter().rev() {
+            answered.request.claim.removed();
             self.pending.push_front(answered.request);
         }
     }

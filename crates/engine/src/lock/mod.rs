@@ -86,7 +86,7 @@ pub struct Claim {
     manner: Manner,
     /// Whether the table knows of it.
     known: bool,
-    /// Nothing stood in its way once: it is not judged again when its group is formed anew.
+    /// Nothing stood in its way, and the group that it was added to has not been given up since.
     admitted: bool,
     /// Until when it may wait, once it has begun to.
     until: Option<Moment>,
@@ -312,6 +312,12 @@ impl Claim {
         }
         self.admitted = !self.known;
         Ok(self.admitted)
+    }
+
+    /// The group that it was added to is formed anew. Whoever was granted locks meanwhile has not waited for it, so that it
+    /// is judged again.
+    pub fn removed(&mut self) {
+        self.admitted = false;
     }
 
     /// Waits until the commit may be judged again. Fails as `Waiting::ended` does.
