@@ -297,45 +297,5 @@ for (const mode of ['optimistic', 'pessimistic']) {
       const read = await raw.call('GetDocument', { name });
       assert.equal(Number(read.fields.n.integerValue), 40);
     });
-
-    test('calls that are cancelled right after they were sent happen whole or not at all', { timeout: 120_000 }, async t => {
-      const COMMITS = 200;
-      const DOCUMENTS = 5;
-      // Every third is so large that it is still being sent when it is cancelled.
-      const text = i => 'x'.repeat(i % 3 ? 10 : 200_000);
-      const writes = i => range(DOCUMENTS).map(k => ({ update: { name: doc(`halves${k}/c${i}`), fields: fields({ i, text: text(i) }) } }));
-      let answered = 0;
-      const told = new Set();
-      await Promise.all(range(COMMITS).map(async i => {
-        let begun = {};
-        try {
-          if (i % 2 === 0) begun = await raw.call('BeginTransaction', { database, options: { readWrite: {} } });
-        } catch (error) {
-          // A connection on which much is cancelled at once has some calls refused before they are begun.
-          assert.equal(error.code, 14, `${error.code} ${error.message}`);
-          return;
-        }
-        const transaction = begun.transaction && Buffer.from(begun.transaction, 'base64');
-        const { call, answer } = raw.begin('Commit', { database, writes: writes(i), ...(transaction && { transaction }) });
-        const wait = pick(6);
-        if (wait > 0) await new Promise(resolve => setTimeout(resolve, wait - 1));
-        call.cancel();
-        try {
-          await answer;
-          answered += 1;
-          told.add(`c${i}`);
-        } catch (error) {
-          assert.ok([1, 14].includes(error.code), `${error.code} ${error.message}`);
-        }
-      }));
-      // Whatever the server still works on is done before what comes after it.
-      await admin.doc('after/all').set({});
-      const halves = tx => range(DOCUMENTS).map(k => tx.get(admin.collection(`halves${k}`).select()));
-      const found = await admin.runTransaction(tx => Promise.all(halves(tx)), { readOnly: true });
-      const ids = found.map(s => s.docs.map(d => d.id));
-      for (const half of ids) assert.deepEqual(half, ids[0]);
-      for (const id of told) assert.ok(ids[0].includes(id), `${id} was acknowledged`);
-      t.diagnostic(`${COMMITS} commits cancelled, ${answered} were answered before that, ${ids[0].length} happened`);
-    });
   });
 }
