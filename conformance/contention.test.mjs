@@ -5,6 +5,7 @@
 // held against its bound only where CONTENTION_FAIRNESS is set (`cargo xtask contention`): a test must not time.
 
 import assert from 'node:assert/strict';
+import http2 from 'node:http2';
 import { after, before, describe, test } from 'node:test';
 import { node, random, until, uniqueProject, web, webClient } from './support/clients.mjs';
 import { Raw, fields, value } from './support/raw.mjs';
@@ -296,6 +297,65 @@ for (const mode of ['optimistic', 'pessimistic']) {
       await Promise.all(range(40).map(i => adding(i % 2 ? 'OPTIMISTIC' : 'PESSIMISTIC')));
       const read = await raw.call('GetDocument', { name });
       assert.equal(Number(read.fields.n.integerValue), 40);
+    });
+
+    test('calls that are cancelled right after they were sent happen whole or not at all', { timeout: 120_000 }, async t => {
+      const COMMITS = 200;
+      const DOCUMENTS = 5;
+      // Every third is so large that it is still being sent when it is cancelled.
+      const text = i => 'x'.repeat(i % 3 ? 10 : 200_000);
+      const writes = i => range(DOCUMENTS).map(k => ({ update: { name: doc(`halves${k}/c${i}`), fields: fields({ i, text: text(i) }) } }));
+      let answered = 0;
+      const told = new Set();
+      await Promise.all(range(COMMITS).map(async i => {
+        const begun = i % 2 ? {} : await raw.call('BeginTransaction', { database, options: { readWrite: {} } });
+        const transaction = begun.transaction && Buffer.from(begun.transaction, 'base64');
+        const { call, answer } = raw.begin('Commit', { database, writes: writes(i), ...(transaction && { transaction }) });
+        const wait = pick(6);
+        if (wait > 0) await new Promise(resolve => setTimeout(resolve, wait - 1));
+        call.cancel();
+        try {
+          await answer;
+          answered += 1;
+          told.add(`c${i}`);
+        } catch (error) {
+          assert.equal(error.code, 1, `${error.code} ${error.message}`);
+        }
+      }));
+      // Whatever the server still works on is done before what comes after it.
+      await admin.doc('after/all').set({});
+      const halves = tx => range(DOCUMENTS).map(k => tx.get(admin.collection(`halves${k}`).select()));
+      const found = await admin.runTransaction(tx => Promise.all(halves(tx)), { readOnly: true });
+      const ids = found.map(s => s.docs.map(d => d.id));
+      for (const half of ids) assert.deepEqual(half, ids[0]);
+      for (const id of told) assert.ok(ids[0].includes(id), `${id} was acknowledged`);
+      t.diagnostic(`${COMMITS} commits cancelled, ${answered} were answered before that, ${ids[0].length} happened`);
+    });
+
+    test('a connection outlives hundreds of calls that are cancelled before the server has looked at them', { timeout: 60_000 }, async () => {
+      const CALLS = 500;
+      const session = http2.connect(`http://${server.host}`);
+      let ended;
+      session.on('goaway', code => { ended = `goaway ${code}`; });
+      session.on('error', error => { ended ??= error.message; });
+      const begin = () => session.request({ ':method': 'POST', ':path': '/google.firestore.v1.Firestore/Commit', 'content-type': 'application/grpc', te: 'trailers' });
+      const closed = stream => new Promise(resolve => stream.on('error', () => {}).on('close', resolve));
+      await Promise.all(range(CALLS).map(() => {
+        const stream = begin();
+        stream.write(Buffer.alloc(5));
+        // Asked for and cancelled in one go.
+        setImmediate(() => stream.close(http2.constants.NGHTTP2_CANCEL));
+        return closed(stream);
+      }));
+      assert.equal(ended, undefined);
+      // A call that comes after them on the same connection is answered.
+      const last = begin();
+      const answered = new Promise(resolve => last.on('response', headers => resolve(headers['content-type'])));
+      last.end(Buffer.alloc(5));
+      last.resume();
+      assert.equal(await Promise.race([answered, closed(last)]), 'application/grpc');
+      assert.equal(ended, undefined);
+      session.close();
     });
   });
 }

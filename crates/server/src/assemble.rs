@@ -46,6 +46,11 @@ const KEEPALIVE_ANSWER_MAX: Duration = Duration::from_secs(20);
 /// bounds the listeners of a whole application server.
 const STREAMS_PER_CONNECTION_MAX: u32 = 10_000;
 
+/// Calls of one connection that may be cancelled before the server has looked at them; one more ends the connection, and
+/// with it whatever else an application listens to there. The protocol library's own bound of 20 is met by an application
+/// that gives up a few dozen calls at once; this one still bounds who only opens and cancels.
+const UNSEEN_CANCELLED_CALLS_MAX: usize = 1_000;
+
 /// Bytes that a client may send ahead of being read, for one stream and for a whole connection.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
@@ -167,6 +172,7 @@ impl Server {
             .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER_MAX))
             .http2_max_header_list_size(HEADERS_MAX)
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            .http2_max_pending_accept_reset_streams(Some(UNSEEN_CANCELLED_CALLS_MAX))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .layer(MetricsLayer::new(databases.clone(), health.clone()))
