@@ -22,9 +22,8 @@ use crate::databases::{Databases, OpenStore};
 use crate::error::Error;
 use crate::front::backup::Backups;
 use crate::front::grpc_message::GrpcMessageLayer;
-use crate::front::health::{self, HealthLayer};
-use crate::front::metrics::MetricsLayer;
-use crate::front::{admin, check, grpc};
+use crate::front::pages::PagesLayer;
+use crate::front::{admin, check, grpc, health, metrics};
 use crate::health::Health;
 use crate::indexes::file::{self, FileError};
 use crate::indexes::first::FirstIndexes;
@@ -175,8 +174,10 @@ impl Server {
             .http2_max_pending_accept_reset_streams(Some(UNSEEN_CANCELLED_CALLS_MAX))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .layer(MetricsLayer::new(databases.clone(), health.clone()))
-            .layer(HealthLayer::new(health))
+            .layer(PagesLayer::new([
+                metrics::page(databases.clone(), health.clone()),
+                health::page(health),
+            ]))
             .layer(GrpcMessageLayer)
             .add_service(grpc::service(databases.clone(), shutdown.clone()))
             .add_service(admin::service(databases.clone()))

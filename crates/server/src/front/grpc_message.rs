@@ -18,7 +18,7 @@ use tonic::body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::front::deadline;
+use crate::front::{deadline, pages};
 use crate::status;
 
 const MESSAGE: &str = "grpc-message";
@@ -96,12 +96,8 @@ fn answer_to_others(request: &Request<Body>) -> Option<Response<Body>> {
             "This is Watchfire. It speaks gRPC over HTTP/2: connect with an official SDK, see `watchfire --help`.\n",
         )
     };
-    let mut answer = Response::new(Body::new(text.to_owned()));
+    let mut answer = pages::text("text/plain; charset=utf-8", text.to_owned());
     *answer.status_mut() = code;
-    answer.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
     Some(answer)
 }
 

@@ -3,22 +3,15 @@
 //! Both say "well" only when nothing is wrong, so that nobody overlooks that writes are refused.
 //! Whoever only wants to know whether to send requests at all asks the gRPC service by the protocol's name, which is well as long as reads are answered.
 
-use std::convert::Infallible;
-use std::task::{Context, Poll};
-
-use futures::future::BoxFuture;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Response, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health as HealthProtocol, HealthServer};
 use tonic_health::server::HealthReporter;
-use tower_layer::Layer;
-use tower_service::Service;
 
+use crate::front::pages::{self, Page};
 use crate::health::{Health, Standing};
-
-const PATH: &str = "/health";
 
 /// The whole server, in the words of the gRPC health protocol.
 const SERVER: &str = "";
@@ -64,56 +57,9 @@ async fn tell(reporter: &HealthReporter, well: bool, reads: bool) {
     reporter.set_service_status(PROTOCOL, status(reads)).await;
 }
 
-/// Puts `Watched` around a service.
-#[derive(Clone)]
-pub struct HealthLayer {
-    health: Health,
-}
-
-impl HealthLayer {
-    pub fn new(health: Health) -> Self {
-        Self { health }
-    }
-}
-
-impl<S> Layer<S> for HealthLayer {
-    type Service = Watched<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Watched {
-            inner,
-            health: self.health.clone(),
-        }
-    }
-}
-
-/// A service whose health can be asked for.
-#[derive(Clone)]
-pub struct Watched<S> {
-    inner: S,
-    health: Health,
-}
-
-impl<S> Service<Request<Body>> for Watched<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if request.uri().path() != PATH || request.method() != Method::GET {
-            return Box::pin(self.inner.call(request));
-        }
-        let answer = answer(&self.health);
-        Box::pin(async move { Ok(answer) })
-    }
+/// How the server stands, at `/health`.
+pub fn page(health: Health) -> Page {
+    Page::new("/health", move || std::future::ready(answer(&health)))
 }
 
 fn answer(health: &Health) -> Response<Body> {
@@ -122,16 +68,12 @@ fn answer(health: &Health) -> Response<Body> {
         Some(reason) => serde_json::json!({ "status": standing.name(), "reason": reason }),
         None => serde_json::json!({ "status": standing.name() }),
     };
-    let mut answer = Response::new(Body::new(text.to_string()));
+    let mut answer = pages::text("application/json", text.to_string());
     *answer.status_mut() = match standing {
         Standing::Ok => StatusCode::OK,
         Standing::Damaged | Standing::ReadOnly | Standing::Unavailable => {
             StatusCode::SERVICE_UNAVAILABLE
         }
     };
-    answer.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
     answer
 }

@@ -9,3 +9,4 @@ pub mod grpc_message;
 pub mod health;
 pub mod metrics;
 mod page_token;
+pub mod pages;
