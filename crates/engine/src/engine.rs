@@ -477,9 +477,7 @@ impl Engine {
             return Ok(());
         }
         // No answer: somebody else's close came first.
-        let closed = answer.await.unwrap_or(Ok(()));
-        self.transactions().locks().close();
-        closed
+        answer.await.unwrap_or(Ok(()))
     }
 }
 

@@ -476,7 +476,11 @@ impl Committer {
                     let _ = request.reply.send(answer);
                 }
                 Other::Close(reply) => {
-                    let _ = reply.send(self.store.close().await.map_err(Error::from));
+                    let closed = self.store.close().await.map_err(Error::from);
+                    // Commits that wait for locks could not be sent again.
+                    self.locks.close();
+                    // Whoever closes may be gone, and it is closed all the same.
+                    let _ = reply.send(closed);
                     return After::End;
                 }
             }

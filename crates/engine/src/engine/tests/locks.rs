@@ -420,6 +420,25 @@ async fn closing_ends_the_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn closing_ends_the_waits_also_when_whoever_closes_goes_away() {
+    let (engine, _, _) = fresh().await;
+    let holder = pessimistic(&engine).await;
+    n_in(&engine, &holder, "c/a").await.unwrap();
+    let blind = spawn_commit(&engine, vec![set("c/a", 9)]);
+    settle_tasks().await;
+    let began = Instant::now();
+    // Once: the order to close is on its way, and nobody waits for what came of it.
+    let closing = Box::pin(engine.close());
+    let polled = tokio::time::timeout(std::time::Duration::ZERO, closing).await;
+    assert!(
+        polled.is_err(),
+        "it was answered before anybody could go away"
+    );
+    assert!(matches!(blind.await.unwrap(), Err(Error::Unavailable(_))));
+    assert_eq!(began.elapsed(), std::time::Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_settings_say_what_a_transaction_is_that_does_not() {
     let settings = Settings {
         concurrency: ConcurrencyMode::Pessimistic,
