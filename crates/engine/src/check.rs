@@ -15,7 +15,7 @@ use bytes::Bytes;
 use watchfire_model::order::decode_path;
 use watchfire_model::{CollectionPath, DocumentPath};
 use watchfire_storage::range::just_after;
-use watchfire_storage::{Direction, Operation, Range, Snapshot};
+use watchfire_storage::{Direction, Operation, Page, Range, Snapshot};
 
 use crate::definition::{IndexId, Scope};
 use crate::error::Error;
@@ -344,6 +344,15 @@ impl Piece {
             next: None,
         }
     }
+
+    /// Of all keys of the page.
+    fn of(page: &Page) -> Self {
+        let last = page.entries.last().filter(|_| page.more);
+        Self {
+            next: last.map(|(key, _)| just_after(key)),
+            ..Self::new()
+        }
+    }
 }
 
 fn from(mut range: Range, position: &Bytes) -> Range {
@@ -437,12 +446,7 @@ async fn entries_piece(
     let page = snapshot
         .page(&range, Direction::Forward, PIECE_ENTRIES)
         .await?;
-    let mut piece = Piece::new();
-    piece.next = page
-        .entries
-        .last()
-        .filter(|_| page.more)
-        .map(|(key, _)| just_after(key));
+    let mut piece = Piece::of(&page);
     let mut surplus = |key: Bytes, document: Option<DocumentPath>| {
         piece.found.push(Example {
             fault: Fault::Surplus,
@@ -485,12 +489,7 @@ async fn history_piece(snapshot: &dyn Snapshot, position: &Bytes) -> Result<Piec
     let page = snapshot
         .page(&range, Direction::Forward, PIECE_ENTRIES)
         .await?;
-    let mut piece = Piece::new();
-    piece.next = page
-        .entries
-        .last()
-        .filter(|_| page.more)
-        .map(|(key, _)| just_after(key));
+    let mut piece = Piece::of(&page);
     for (key, value) in page.entries {
         let readable = read_history_key(&key)
             .is_some_and(|(_, until)| since(&value) <= until && until <= snapshot.version());

@@ -25,6 +25,33 @@ fn create(at: &str, n: i64) -> Write {
     }
 }
 
+/// Two servers on one store, which the first of them reaches through what can fail.
+struct Two {
+    one: Engine,
+    two: Engine,
+    store: Arc<FaultyStore>,
+    inner: Arc<MemoryStore>,
+    clock: Arc<HandClock>,
+}
+
+async fn two_servers() -> Two {
+    let inner = MemoryStore::new();
+    let store = FaultyStore::new(Arc::<MemoryStore>::clone(&inner), Faults::default());
+    let clock = HandClock::new();
+    let one = Engine::open(
+        database(),
+        Arc::<FaultyStore>::clone(&store),
+        Arc::<HandClock>::clone(&clock),
+    );
+    Two {
+        one: one.await.unwrap(),
+        two: open(&inner, &clock).await,
+        store,
+        inner,
+        clock,
+    }
+}
+
 #[tokio::test]
 async fn commits_gather_on_the_state_that_the_group_on_its_way_leaves() {
     let (engine, store, _) = fresh_faulty().await;
@@ -85,16 +112,9 @@ async fn what_was_formed_on_a_group_that_failed_is_formed_again() {
 
 #[tokio::test]
 async fn both_groups_are_formed_again_when_another_server_came_first() {
-    let inner = MemoryStore::new();
-    let store = FaultyStore::new(Arc::<MemoryStore>::clone(&inner), Faults::default());
-    let clock = HandClock::new();
-    let one = Engine::open(
-        database(),
-        Arc::<FaultyStore>::clone(&store),
-        Arc::<HandClock>::clone(&clock),
-    );
-    let one = one.await.unwrap();
-    let two = open(&inner, &clock).await;
+    let Two {
+        one, two, store, ..
+    } = two_servers().await;
     let began = *two.tail().borrow();
     let id = begin(&one).await;
     let view = one.transaction_view(&id).await.unwrap();
@@ -230,16 +250,13 @@ async fn what_was_written_unnoticed_is_found_without_another_commit() {
 /// How far the changelog was trimmed tells listeners whether they have missed something.
 #[tokio::test]
 async fn trimming_does_not_take_back_that_another_server_has_trimmed_further() {
-    let inner = MemoryStore::new();
-    let store = FaultyStore::new(Arc::<MemoryStore>::clone(&inner), Faults::default());
-    let clock = HandClock::new();
-    let one = Engine::open(
-        database(),
-        Arc::<FaultyStore>::clone(&store),
-        Arc::<HandClock>::clone(&clock),
-    );
-    let one = one.await.unwrap();
-    let two = open(&inner, &clock).await;
+    let Two {
+        one,
+        two,
+        store,
+        inner,
+        clock,
+    } = two_servers().await;
     let half_an_hour = 30 * 60 * 1_000_000;
     commit(&two, vec![increment("c/a")]).await.unwrap();
     clock.advance(half_an_hour);
