@@ -20,7 +20,7 @@ use super::write::{delete, increment, set, update};
 use super::{Client, outcome};
 use crate::data;
 use crate::history::{
-    Answer, Asked, Begun, ClientId, Found, Moment, OperationKind, ReadAt, Receipt, Refusal,
+    Answer, Asked, Begun, ClientId, Found, Moment, OperationKind, ReadAt, Refusal,
     TransactionNumber, TransactionReads,
 };
 use crate::network::Failed;
@@ -371,22 +371,7 @@ impl Client {
             return self.commit(writes).await.map(drop);
         };
         let started = shared.recorder.moment();
-        let sent = writes.clone();
-        let work = move |database: Arc<Database>| async move {
-            let receipt = commit::commit(&database, sent, Some(id)).await?;
-            Ok(Receipt {
-                version: Some(receipt.version),
-                outcomes: receipt.outcomes,
-            })
-        };
-        let committed = shared.network.call(work).await;
-        if let Ok(Receipt {
-            version: Some(version),
-            ..
-        }) = &committed
-        {
-            shared.saw(*version);
-        }
+        let committed = self.send(writes.clone(), Some(id)).await;
         let kind = OperationKind::Commit {
             writes,
             // One that has read the past stands nowhere: it is a commit of nothing.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use watchfire_engine::Version;
 use watchfire_engine::definition::{Definition, IndexField, Mode, Scope};
 use watchfire_engine::index::catalog::{FieldIndex, FieldKey};
+use watchfire_engine::{TransactionId, Version};
 use watchfire_model::{
     FieldMask, Fields, Operation, Precondition, Timestamp, Transform, TransformKind, Value, Write,
 };
@@ -43,26 +43,29 @@ impl Client {
         }
     }
 
+    /// Sends a commit once, and takes note of its version. Whoever calls this records it.
+    pub(super) async fn send(
+        &self,
+        writes: Vec<Write>,
+        transaction: Option<TransactionId>,
+    ) -> Result<Receipt, Failed> {
+        let work = move |database: Arc<Database>| async move {
+            let receipt = commit::commit(&database, writes, transaction).await?;
+            Ok((receipt.version, receipt.outcomes))
+        };
+        let (version, outcomes) = self.shared.network.call(work).await?;
+        self.shared.saw(version);
+        Ok(Receipt {
+            version: Some(version),
+            outcomes,
+        })
+    }
+
     /// Commits writes once.
     pub async fn commit(&mut self, writes: Vec<Write>) -> Result<Receipt, Failed> {
         let shared = self.shared.clone();
         let started = shared.recorder.moment();
-        let sent = writes.clone();
-        let work = move |database: Arc<Database>| async move {
-            let receipt = commit::commit(&database, sent, None).await?;
-            Ok(Receipt {
-                version: Some(receipt.version),
-                outcomes: receipt.outcomes,
-            })
-        };
-        let committed = shared.network.call(work).await;
-        if let Ok(Receipt {
-            version: Some(version),
-            ..
-        }) = &committed
-        {
-            shared.saw(*version);
-        }
+        let committed = self.send(writes.clone(), None).await;
         let kind = OperationKind::Commit {
             writes,
             transaction: None,
