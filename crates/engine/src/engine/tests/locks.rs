@@ -438,6 +438,41 @@ async fn closing_ends_the_waits_also_when_whoever_closes_goes_away() {
     assert_eq!(began.elapsed(), std::time::Duration::ZERO);
 }
 
+/// A commit that was let through has given its locks back. When its group has to be formed anew, others may hold them.
+#[tokio::test(start_paused = true)]
+async fn who_was_granted_locks_while_a_group_is_formed_anew_does_not_go_on_with_two_states() {
+    let (engine, store, _) = fresh_faulty().await;
+    commit(&engine, vec![set("c/a", 1), set("c/b", 1)])
+        .await
+        .unwrap();
+    let older = pessimistic(&engine).await;
+    n_in(&engine, &older, "c/a").await.unwrap();
+    store.hold();
+    let lost = spawn_commit(&engine, vec![set("c/x", 1)]);
+    store.held(1).await;
+    let let_through = {
+        let (engine, older) = (engine.clone(), older.clone());
+        let writes = vec![set("c/a", 2), set("c/b", 2)];
+        tokio::spawn(async move { commit_in(&engine, &older, writes).await })
+    };
+    settle_tasks().await;
+    let younger = pessimistic(&engine).await;
+    let first = spawn_read(&engine, &younger, "c/a");
+    settle_tasks().await;
+    assert!(!first.is_finished(), "the newest state is on its way");
+    // The group before it is lost, and both are formed anew.
+    store.crash(0).await;
+    store.restart();
+    assert!(matches!(lost.await.unwrap(), Err(Error::Unavailable(_))));
+    let_through.await.unwrap().unwrap();
+    let first = first.await.unwrap();
+    let second = n_in(&engine, &younger, "c/b").await;
+    match (first, second) {
+        (Ok(first), Ok(second)) => assert_eq!(first, second, "two states"),
+        (first, second) => assert!(is_contention(first) || is_contention(second)),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_settings_say_what_a_transaction_is_that_does_not() {
     let settings = Settings {
