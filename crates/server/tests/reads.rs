@@ -10,6 +10,7 @@ use prost_types::value::Kind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
+use watchfire_server::assemble::Server;
 use watchfire_server::config::Serve;
 use watchfire_wire::pb;
 use watchfire_wire::pb::listen_response::ResponseType;
@@ -544,6 +545,44 @@ async fn what_needs_an_index_ends_alone_with_the_same_text_everywhere() {
     server.stop().await.unwrap();
 }
 
+/// The whole answer about a page, as it comes.
+async fn page(server: &Server, method: &str, path: &str) -> String {
+    let mut socket = tokio::net::TcpStream::connect(server.address())
+        .await
+        .unwrap();
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_page_has_a_head() {
+    let (server, _client) = start(in_memory()).await;
+    let head = page(&server, "HEAD", "/health").await;
+    let whole = page(&server, "GET", "/health").await;
+    assert!(whole.ends_with("\r\n\r\n{\"status\":\"ok\"}"), "{whole}");
+    assert!(head.ends_with("\r\n\r\n"), "{head}");
+    let lines = |answer: &str| -> BTreeSet<String> {
+        let head = answer.split("\r\n\r\n").next().unwrap_or_default();
+        let lines = head.split("\r\n").map(str::to_lowercase);
+        // The two are not asked in the same second.
+        lines.filter(|line| !line.starts_with("date: ")).collect()
+    };
+    assert_eq!(lines(&head), lines(&whole));
+    assert!(lines(&head).contains("content-length: 15"), "{head}");
+
+    let head = page(&server, "HEAD", "/metrics").await;
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.ends_with("\r\n\r\n"), "{head}");
+    // Others are not pages.
+    let post = page(&server, "POST", "/health").await;
+    assert!(!post.starts_with("HTTP/1.1 200 "), "{post}");
+    server.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn counts_can_be_collected() {
     let (server, mut client) = start(in_memory()).await;
@@ -557,13 +596,7 @@ async fn counts_can_be_collected() {
         let answer = responses(&mut client, run_query(query)).await.unwrap();
         assert_eq!(ids(&answer).len(), 3);
     }
-    let mut socket = tokio::net::TcpStream::connect(server.address())
-        .await
-        .unwrap();
-    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    socket.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
+    let answer = page(&server, "GET", "/metrics").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     let labels = r#"{database="projects/p/databases/(default)"}"#;
     for line in [

@@ -1,4 +1,4 @@
-//! Pages beside the protocol, on the same port: what a `GET` of their path answers.
+//! Pages beside the protocol, on the same port: what a `GET` of their path answers, or a `HEAD` without the content.
 //!
 //! Every other request goes on as it is, at the cost of comparing its path.
 
@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either};
 use http::{HeaderValue, Method, Request, Response, header};
+use http_body::Body as _;
 use tonic::body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -37,6 +38,16 @@ pub fn text(kind: &'static str, text: String) -> Response<Body> {
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
+}
+
+/// The same answer without its content, whose length it still says.
+fn without_content(answer: Response<Body>) -> Response<Body> {
+    let (mut parts, content) = answer.into_parts();
+    if let Some(length) = content.size_hint().exact() {
+        let length = HeaderValue::from(length);
+        parts.headers.insert(header::CONTENT_LENGTH, length);
+    }
+    Response::from_parts(parts, Body::empty())
 }
 
 /// Puts `Paged` around a service.
@@ -88,6 +99,9 @@ where
         match self.pages.iter().find(asked) {
             Some(page) if request.method() == Method::GET => {
                 Either::Right((page.answer)().map(Ok).boxed())
+            }
+            Some(page) if request.method() == Method::HEAD => {
+                Either::Right((page.answer)().map(without_content).map(Ok).boxed())
             }
             Some(_) | None => Either::Left(self.inner.call(request)),
         }
