@@ -35,20 +35,19 @@ pub fn checksum(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
-/// Reads the file, writes what it reads to `copy`, and says what it was. Asks `stopped` between pieces.
+/// Reads the file, writes what it reads to `copy`, and says what it was. Calls `between` before each piece, and ends
+/// with its error.
 pub fn read_through(
     path: &Path,
     mut copy: Option<(&mut File, &Path)>,
-    stopped: &dyn Fn() -> bool,
+    between: &mut dyn FnMut() -> Result<(), BackupError>,
 ) -> Result<Sum, BackupError> {
     let mut file = File::open(path).map_err(BackupError::file("open", path))?;
     let mut hash = Sha256::new();
     let mut bytes = 0;
     let mut piece = vec![0; PIECE_LEN];
     loop {
-        if stopped() {
-            return Err(BackupError::Stopped);
-        }
+        between()?;
         let count = file
             .read(&mut piece)
             .map_err(BackupError::file("read", path))?;

@@ -8,8 +8,8 @@
 //!
 //! # Parts
 //!
-//! `manifest` is that file; `files` copies, checks and flushes; `take` makes a backup of an open store; `restore` makes a
-//! data folder of a backup; `command` asks a running server for one.
+//! `manifest` is that file; `files` copies, checks and flushes; `take` makes a backup of an open store, at the speed that
+//! `pace` allows; `restore` makes a data folder of a backup.
 //!
 //! # What is not done
 //!
@@ -20,6 +20,8 @@ pub mod command;
 mod error;
 pub mod files;
 pub mod manifest;
+#[cfg(feature = "embedded")]
+pub mod pace;
 #[cfg(feature = "embedded")]
 pub mod restore;
 #[cfg(feature = "embedded")]

@@ -3,6 +3,8 @@
 //! The store copies itself at one moment, by links where the file system allows, so that it takes neither long nor much
 //! room; every commit that was acknowledged before is in it. The copy is then opened once, which is how the versions are
 //! known and that it can be opened at all.
+//!
+//! Everything is read again for the checksums, which is what takes long; `pace` sees to it that requests hardly notice.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use watchfire_storage::embedded::folder::{LOCK_FILE, Settings};
 use crate::backup::error::BackupError;
 use crate::backup::files::{self, Incomplete};
 use crate::backup::manifest::{MANIFEST_FILE, Manifest};
+use crate::backup::pace::Pace;
 
 /// The data folder within a backup.
 pub const DATA_FOLDER: &str = "data";
@@ -47,6 +50,14 @@ pub async fn take(
     store.checkpoint(&data).await?;
     let databases = open_once(&data).await?;
     blocking(move || {
+        let mut pace = Pace::of_machine();
+        let mut between = || {
+            if stopped() {
+                return Err(BackupError::Stopped);
+            }
+            pace.rest();
+            Ok(())
+        };
         let mut sums = BTreeMap::new();
         for name in files::names(&data)? {
             let path = data.join(&name);
@@ -54,7 +65,7 @@ pub async fn take(
                 std::fs::remove_file(&path).map_err(BackupError::file("remove", &path))?;
                 continue;
             }
-            sums.insert(name, files::read_through(&path, None, &stopped)?);
+            sums.insert(name, files::read_through(&path, None, &mut between)?);
             files::sync(&path)?;
         }
         files::sync(&data)?;
