@@ -43,6 +43,9 @@ const OUTSIDE_WALLS: &[(&str, &[&str])] = &[
     ("tokio", &["storage", "engine", "realtime", "server", "sim"]),
 ];
 
+/// Modules that see generated protocol types: in `wire` all do, in `server` one answers and one asks.
+const PROTOCOL_MODULES: (&str, &[&str]) = ("server", &["front", "client"]);
+
 /// In product code, outside tests and comments.
 const FORBIDDEN_WORDS: &[&str] = &[
     "dbg!(",
@@ -104,7 +107,9 @@ fn check(root: &Path) -> Result<Vec<String>> {
             &name,
             &std::fs::read_to_string(folder.join("Cargo.toml"))?,
         ));
-        complaints.extend(check_circles(&name, &modules_of(&folder.join("src"))?));
+        let modules = modules_of(&folder.join("src"))?;
+        complaints.extend(check_circles(&name, &modules));
+        complaints.extend(check_protocol(&name, &modules));
     }
     for file in files_with(root, "rs")? {
         let text = std::fs::read_to_string(&file)?;
@@ -345,6 +350,20 @@ fn way_back<'a>(
     None
 }
 
+/// Generated protocol types have the module `pb` of `wire` in their path.
+fn check_protocol(name: &str, modules: &BTreeMap<String, String>) -> Vec<String> {
+    let (server, allowed) = PROTOCOL_MODULES;
+    let names = |text: &str| {
+        text.split(|c: char| !c.is_alphanumeric() && c != '_')
+            .any(|word| word == "pb")
+    };
+    let seen = modules.iter().filter(|(module, text)| {
+        name != "wire" && !(name == server && allowed.contains(&module.as_str())) && names(text)
+    });
+    seen.map(|(module, _)| format!("{name}: module {module} names generated protocol types (pb)"))
+        .collect()
+}
+
 fn check_source(shown: &str, text: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     if !text.starts_with("//!") {
@@ -488,6 +507,20 @@ mod tests {
             ]),
         );
         assert!(found.is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn protocol_types_stay_where_the_protocol_is_spoken() {
+        let seen = modules(&[
+            ("front", "use watchfire_wire::pb::watchfire;"),
+            ("service", "use watchfire_wire::{Refusal, pb};"),
+            ("status", "fn pbx() {}"),
+        ]);
+        assert_eq!(check_protocol("wire", &seen).len(), 0);
+        let complaints = check_protocol("server", &seen);
+        assert_eq!(complaints.len(), 1);
+        assert!(complaints[0].contains("module service"), "{complaints:?}");
+        assert_eq!(check_protocol("engine", &seen).len(), 2);
     }
 
     #[test]

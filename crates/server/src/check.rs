@@ -3,8 +3,6 @@
 //! For a folder that no server has open, or a copy of one: a folder is held by one process at a time. A running
 //! server is asked to look at one of its databases itself. Without `--repair` no database is written to.
 
-mod remote;
-
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,8 +14,9 @@ use watchfire_storage::Store;
 use watchfire_storage::embedded::Embedded;
 
 use crate::assemble::SystemClock;
+use crate::client;
+use crate::client::connect::RemoteError;
 use crate::config::Check;
-use crate::indexes::remote::RemoteError;
 use crate::service::check::Checked;
 
 /// Why the command failed.
@@ -77,7 +76,7 @@ pub async fn run(settings: Check, out: &mut impl Write) -> Result<(), CheckError
     } = settings;
     // The command line takes both or none.
     if let (Some(server), Some(name)) = (server, database) {
-        let Checked { found, repaired } = remote::check(&server, &name, repairs).await?;
+        let Checked { found, repaired } = client::check::check(&server, &name, repairs).await?;
         let name = name.to_string();
         print(&name, &found, out)?;
         let mut left = found;

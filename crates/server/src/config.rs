@@ -85,14 +85,8 @@ pub struct Backup {
     /// The new folder, on the disk of the server. It must not exist, and its parent must
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
-    /// Address and port of the server, which runs on this machine
-    #[arg(
-        long,
-        env = "WATCHFIRE_SERVER",
-        value_name = "ADDR",
-        default_value = "127.0.0.1:8080"
-    )]
-    pub server: String,
+    #[command(flatten)]
+    pub asked: Asked,
 }
 
 /// What to restore, and where.
@@ -163,7 +157,8 @@ pub struct Check {
     /// Write entries that are missing or wrong, and delete those that no document has
     #[arg(long)]
     pub repair: bool,
-    /// Address and port of a running server that looks at one of its databases itself
+    /// Address and port of a running server that looks at one of its databases itself.
+    /// Only said here, never taken from the environment: it decides what is checked
     #[arg(long, value_name = "ADDR", requires = "database")]
     pub server: Option<String>,
     /// The database of that server: projects/{project}/databases/{id}
@@ -187,10 +182,10 @@ pub enum Indexes {
     List(Remote),
 }
 
-/// Which database of which server.
+/// Which running server.
 #[derive(Clone, Debug, Args)]
-pub struct Remote {
-    /// Address and port of the server
+pub struct Asked {
+    /// Address and port of the server. A backup is made only for callers on its machine
     #[arg(
         long,
         env = "WATCHFIRE_SERVER",
@@ -198,6 +193,13 @@ pub struct Remote {
         default_value = "127.0.0.1:8080"
     )]
     pub server: String,
+}
+
+/// Which database of which server.
+#[derive(Clone, Debug, Args)]
+pub struct Remote {
+    #[command(flatten)]
+    pub asked: Asked,
     /// The project, when --database is not a full name
     #[arg(long, env = "WATCHFIRE_PROJECT", value_name = "ID")]
     pub project: Option<String>,

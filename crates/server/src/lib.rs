@@ -6,9 +6,8 @@
 //! back, `service` carries out each operation once for every front, `databases` finds the open
 //! database by its name, `answers` bounds what queries take at once, `metrics` counts
 //! what they read, `health` says whether the store is well, and `status` turns every failure into a code and a sentence, in one place.
-//! `indexes` knows index definitions outside the protocol: files, and the command that deploys them.
-//! `backup` copies all data and puts copies in their place; `exchange` is the commands that write documents to files in
-//! Firestore's own format and read them from such.
+//! `indexes` knows index definitions outside the protocol. `backup` copies all data and puts copies in their place.
+//! `client` is the commands that ask a running server: about its indexes, for a backup, for the documents of a database.
 //! `check` is the command that looks at the data of a stopped server, or has a running one look at its own.
 //! `assemble` is the only module that constructs things; nothing is global.
 //!
@@ -16,7 +15,7 @@
 //!
 //! Protocols, connections, configuration and the order in which things start and stop. No query
 //! logic, no matching, no storage: those are asked for below. Generated protocol types are seen
-//! only in `front`.
+//! only in `front`, which answers, and in `client`, which asks.
 //!
 //! # How it stops
 //!
@@ -34,10 +33,10 @@ pub mod assemble;
 pub mod backup;
 #[cfg(feature = "embedded")]
 pub mod check;
+pub mod client;
 pub mod config;
 pub mod databases;
 pub mod error;
-pub mod exchange;
 pub mod front;
 pub mod health;
 pub mod indexes;

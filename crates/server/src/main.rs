@@ -9,10 +9,11 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use watchfire_model::Clock;
 use watchfire_server::assemble::{Server, SystemClock};
+use watchfire_server::client::exchange::progress::Progress;
+use watchfire_server::client::exchange::{export, import};
+use watchfire_server::client::index_command::{self as index_command, Console};
 use watchfire_server::config::{Check, Command, Config, Indexes, Serve};
-use watchfire_server::exchange::progress::Progress;
-use watchfire_server::indexes::command::{self as index_command, Console};
-use watchfire_server::{backup, check, exchange};
+use watchfire_server::{backup, check, client};
 
 /// A commit allocates and frees on several threads; measured beside the system's, this allocator takes a quarter less
 /// of the server's time for one, and gives memory back.
@@ -26,7 +27,7 @@ async fn main() -> ExitCode {
         Command::Serve(settings) => serve(settings).await,
         Command::Indexes(command) => indexes(command).await,
         Command::Check(settings) => check_data(settings).await,
-        Command::Backup(settings) => backup::command::run(settings, &mut std::io::stdout())
+        Command::Backup(settings) => client::backup::run(settings, &mut std::io::stdout())
             .await
             .map_err(anyhow::Error::from),
         Command::Restore(settings) => {
@@ -36,7 +37,7 @@ async fn main() -> ExitCode {
         }
         Command::Export(settings) => {
             let mut progress = Progress::new(std::io::stderr());
-            exchange::export::run(
+            export::run(
                 settings,
                 &SystemClock,
                 &mut std::io::stdout(),
@@ -47,7 +48,7 @@ async fn main() -> ExitCode {
         }
         Command::Import(settings) => {
             let mut progress = Progress::new(std::io::stderr());
-            exchange::import::run(settings, &mut std::io::stdout(), &mut progress)
+            import::run(settings, &mut std::io::stdout(), &mut progress)
                 .await
                 .map_err(anyhow::Error::from)
         }

@@ -18,8 +18,9 @@ use watchfire_model::Timestamp;
 use watchfire_server::assemble::Server;
 use watchfire_server::backup::manifest::{MANIFEST_FILE, Manifest};
 use watchfire_server::backup::take::take;
-use watchfire_server::backup::{BackupError, command, restore};
-use watchfire_server::config::{Backup, Restore, Serve};
+use watchfire_server::backup::{BackupError, restore};
+use watchfire_server::client::backup as command;
+use watchfire_server::config::{Asked, Backup, Restore, Serve};
 use watchfire_storage::embedded::Embedded;
 use watchfire_wire::pb;
 use watchfire_wire::pb::listen_response::ResponseType;
@@ -75,7 +76,9 @@ async fn back_up(server: &Server, directory: PathBuf) -> Result<String, String> 
     let mut out = Vec::new();
     let settings = Backup {
         directory,
-        server: server.address().to_string(),
+        asked: Asked {
+            server: server.address().to_string(),
+        },
     };
     let done = command::run(settings, &mut out).await;
     done.map_err(|error| error.to_string())?;

@@ -19,9 +19,9 @@ use support::{
     text, value, vector,
 };
 use watchfire_server::assemble::{Server, SystemClock};
-use watchfire_server::config::{Export, Import, Remote};
-use watchfire_server::exchange::progress::Progress;
-use watchfire_server::exchange::{ExchangeError, export, import};
+use watchfire_server::client::exchange::progress::Progress;
+use watchfire_server::client::exchange::{ExchangeError, export, import};
+use watchfire_server::config::{Asked, Export, Import, Remote};
 use watchfire_wire::pb;
 use watchfire_wire::pb::value::ValueType;
 
@@ -50,7 +50,9 @@ impl Drop for Folder {
 
 fn remote(server: &Server, database: &str) -> Remote {
     Remote {
-        server: server.address().to_string(),
+        asked: Asked {
+            server: server.address().to_string(),
+        },
         project: Some("p".to_owned()),
         database: database.to_owned(),
     }
@@ -293,16 +295,61 @@ async fn an_export_and_an_import_go_on_after_their_connection_broke() {
     let writes = (0..400).map(|n| set(&format!("c/{n:03}"), &[("filler", support::text(&filler))]));
     commit(&mut client, writes.collect()).await;
     let mut settings = to(&server, folder.join("e"));
-    settings.remote.server = cutting(&server, 100_000).await;
+    settings.remote.asked.server = cutting(&server, 100_000).await;
     let said = exported(settings).await.unwrap();
     assert!(said.starts_with("Exported 400 documents, "), "{said}");
 
     // A commit whose answer is lost is sent again.
     let mut settings = into(&server, folder.join("e"));
-    settings.remote.server = cutting(&server, 100).await;
+    settings.remote.asked.server = cutting(&server, 100).await;
     let said = imported(settings).await.unwrap();
     assert!(said.starts_with("Imported 400 documents "), "{said}");
     assert_eq!(everything(&mut client, "other").await.len(), 400);
+    server.stop().await.unwrap();
+}
+
+/// Passes one connection on to the server, after doing something else.
+async fn meanwhile(server: &Server, act: impl FnOnce() + Send + 'static) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = server.address();
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        act();
+        let mut upstream = tokio::net::TcpStream::connect(server).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_import_that_ends_early_says_how_much_is_written() {
+    let folder = Folder::new("early");
+    let (server, mut client) = start(in_memory()).await;
+    // More than the commits that are under way before the first is answered, and what is read ahead.
+    let filler = "x".repeat(1_000);
+    for batch in 0..10 {
+        let path = |n: i32| format!("c/{:04}", batch * 400 + n);
+        let writes = (0..400).map(|n| set(&path(n), &[("filler", text(&filler))]));
+        commit(&mut client, writes.collect()).await;
+    }
+    let directory = folder.join("e");
+    exported(to(&server, directory.clone())).await.unwrap();
+
+    // The files were whole when they were checked, and the server is asked first after that.
+    let output = directory.join("all_namespaces/all_kinds/output-0");
+    let whole = fs::metadata(&output).unwrap().len();
+    let mut settings = into(&server, directory);
+    settings.remote.asked.server = meanwhile(&server, move || {
+        let file = fs::File::options().write(true).open(output).unwrap();
+        file.set_len(whole / 20 * 19).unwrap();
+    })
+    .await;
+    let complaint = imported(settings).await.unwrap_err().to_string();
+    assert!(complaint.contains("/output-0 at byte "), "{complaint}");
+    let said = "; 3600 of 4000 documents are known to be written, and stay";
+    assert!(complaint.ends_with(said), "{complaint}");
+    assert_eq!(everything(&mut client, "other").await.len(), 3600);
     server.stop().await.unwrap();
 }
 

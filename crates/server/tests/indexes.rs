@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use watchfire_server::assemble::{Failure, Server};
-use watchfire_server::config::{DeployIndexes, Remote, Serve};
-use watchfire_server::indexes::command::{CommandError, Console, deploy, list};
+use watchfire_server::client::index_command::{CommandError, Console, deploy, list};
+use watchfire_server::config::{Asked, DeployIndexes, Remote, Serve};
 use watchfire_wire::admin::{
     FieldUpdate, IndexMode, IndexScope, IndexShape, decode_field_name, encode_index_shape,
     encode_update_field,
@@ -129,7 +129,9 @@ impl Clients {
 
     fn remote(&self) -> Remote {
         Remote {
-            server: self.server.address().to_string(),
+            asked: Asked {
+                server: self.server.address().to_string(),
+            },
             project: Some("p".to_owned()),
             database: "(default)".to_owned(),
         }

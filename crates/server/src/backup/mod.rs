@@ -16,7 +16,6 @@
 //! Every backup is whole: nothing is built on an earlier one. Nothing is sent anywhere, encrypted, or deleted when it is
 //! old.
 
-pub mod command;
 mod error;
 pub mod files;
 pub mod manifest;

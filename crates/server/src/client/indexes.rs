@@ -1,13 +1,11 @@
 //! The indexes of a running server, over gRPC.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use watchfire_engine::definition::Definition;
 use watchfire_engine::index::catalog::{FieldIndex, FieldKey};
-use watchfire_model::{DatabaseName, Invalid};
+use watchfire_model::DatabaseName;
 use watchfire_wire::admin::{
     FieldName, FieldUpdate, GroupName, IndexName, IndexState, OperationProgress,
     decode_field_resource, decode_index_resource, decode_operation_progress, encode_index_shape,
@@ -16,68 +14,13 @@ use watchfire_wire::admin::{
 use watchfire_wire::pb::admin::firestore_admin_client::FirestoreAdminClient;
 use watchfire_wire::pb::longrunning::operations_client::OperationsClient;
 use watchfire_wire::pb::{admin, longrunning};
-use watchfire_wire::{Refusal, pb};
 
+use crate::client::connect::{PAGES_MAX, RemoteError, connect};
 use crate::indexes::set::{IndexSet, built_in};
 use crate::indexes::words::{field_index, shape, told_definition, wire_field_index};
 
-/// How long connecting may take.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
-
-/// Pages of one listing; more than a server within its limits can have.
-const PAGES_MAX: usize = 1_000;
-
 /// Only fields with a configuration of their own.
 const OVERRIDDEN: &str = "indexConfig.usesAncestorConfig:false";
-
-/// Why a server could not be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum RemoteError {
-    /// Nobody is there.
-    #[error(
-        "cannot connect to {server}: is a server running there? Name another one with --server"
-    )]
-    Connect {
-        server: String,
-        #[source]
-        error: tonic::transport::Error,
-    },
-    /// The server said no.
-    #[error("the server refused: {}", .0.message())]
-    Refused(Box<Status>),
-    /// The server did not answer, or not to the end.
-    #[error("the connection to the server broke: {}", .0.message())]
-    Broken(Box<Status>),
-    /// The server has what this version of the command does not understand.
-    #[error("the server's answer is not understood: {0}")]
-    NotUnderstood(Refusal),
-    /// The server's listing does not end.
-    #[error("the server's listing has more than {PAGES_MAX} pages")]
-    Endless,
-}
-
-impl From<Status> for RemoteError {
-    fn from(status: Status) -> Self {
-        // No answer of a server has a source.
-        if std::error::Error::source(&status).is_some() {
-            Self::Broken(Box::new(status))
-        } else {
-            Self::Refused(Box::new(status))
-        }
-    }
-}
-
-impl From<Refusal> for RemoteError {
-    fn from(refusal: Refusal) -> Self {
-        Self::NotUnderstood(refusal)
-    }
-}
-
-impl From<Invalid> for RemoteError {
-    fn from(invalid: Invalid) -> Self {
-        Self::NotUnderstood(invalid.into())
-    }
-}
 
 /// What a database of a server has.
 #[derive(Clone, Debug, Default)]
@@ -94,25 +37,6 @@ pub struct RemoteDatabase {
     name: DatabaseName,
     admin: FirestoreAdminClient<Channel>,
     operations: OperationsClient<Channel>,
-}
-
-/// Connects. `server` is an address and port, or such an URL.
-pub async fn connect(server: &str) -> Result<Channel, RemoteError> {
-    let cannot = |error| RemoteError::Connect {
-        server: server.to_owned(),
-        error,
-    };
-    let url = if server.contains("://") {
-        server.to_owned()
-    } else {
-        format!("http://{server}")
-    };
-    let endpoint = Endpoint::from_shared(url).map_err(cannot)?;
-    endpoint
-        .connect_timeout(CONNECT_MAX)
-        .connect()
-        .await
-        .map_err(cannot)
 }
 
 impl RemoteDatabase {
@@ -235,7 +159,7 @@ impl RemoteDatabase {
             },
             indexes: indexes.map(|indexes| indexes.into_iter().map(wire_field_index).collect()),
         };
-        let request: pb::admin::UpdateFieldRequest = encode_update_field(&update);
+        let request: admin::UpdateFieldRequest = encode_update_field(&update);
         let started = self.admin.update_field(request).await?.into_inner();
         Ok(decode_operation_progress(started)?)
     }

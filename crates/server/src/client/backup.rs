@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use watchfire_wire::pb::watchfire;
 use watchfire_wire::pb::watchfire::admin_client::AdminClient;
 
-use crate::config::Backup;
-use crate::indexes::remote::{RemoteError, connect};
+use crate::client::connect::{RemoteError, connect};
+use crate::config::{Asked, Backup};
 
 /// Why the command failed.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +21,10 @@ pub enum CommandError {
 
 /// Waits until the backup is complete, however long that takes, and says what is in it.
 pub async fn run(settings: Backup, out: &mut impl Write) -> Result<(), CommandError> {
-    let Backup { directory, server } = settings;
+    let Backup {
+        directory,
+        asked: Asked { server },
+    } = settings;
     // Server and command share the disk, but not the folder in which they were started.
     let directory = std::path::absolute(directory)?;
     // The protocol carries texts: a path that is none would become another one.

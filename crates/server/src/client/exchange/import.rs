@@ -19,10 +19,10 @@ use watchfire_wire::pb::firestore_client::FirestoreClient;
 use watchfire_wire::pb::write::Operation;
 use watchfire_wire::{encode_fields, pb};
 
+use crate::client::connect::connect;
+use crate::client::exchange::error::ExchangeError;
+use crate::client::exchange::progress::{Attempts, Progress};
 use crate::config::Import;
-use crate::exchange::error::ExchangeError;
-use crate::exchange::progress::{Attempts, Progress};
-use crate::indexes::remote::connect;
 
 /// Documents of one commit.
 const BATCH_DOCUMENTS: usize = 400;
@@ -60,7 +60,7 @@ pub async fn run(
         )?;
         return Ok(());
     }
-    let client = FirestoreClient::new(connect(&remote.server).await?);
+    let client = FirestoreClient::new(connect(&remote.asked.server).await?);
     let chosen = Chosen::of(&export, &database, &collections);
     let documents = write(chosen, count, client, progress).await?;
     writeln!(out, "Imported {documents} documents into {database}")?;
@@ -128,7 +128,7 @@ fn check(found: Found) -> Result<(), ExchangeError> {
     Ok(())
 }
 
-/// Writes all of them, and says how many.
+/// Writes all of them, and says how many. What fails on the way says how many were written before.
 async fn write(
     mut chosen: Chosen<'_>,
     of: u64,
@@ -139,38 +139,46 @@ async fn write(
     let mut commits = FuturesUnordered::new();
     let mut documents = 0;
     let mut more = true;
-    while more || !commits.is_empty() {
+    let mut failed: Option<ExchangeError> = None;
+    loop {
         while more && commits.len() < COMMITS_MAX {
-            let writes = batch(&mut chosen)?;
-            more = !writes.is_empty();
-            if more {
-                let request = pb::CommitRequest {
-                    database: database.clone(),
-                    writes,
-                    ..pb::CommitRequest::default()
-                };
-                commits.push(commit(client.clone(), request));
+            match batch(&mut chosen) {
+                Ok(writes) if writes.is_empty() => more = false,
+                Ok(writes) => {
+                    let request = pb::CommitRequest {
+                        database: database.clone(),
+                        writes,
+                        ..pb::CommitRequest::default()
+                    };
+                    commits.push(commit(client.clone(), request));
+                }
+                Err(error) => {
+                    more = false;
+                    failed.get_or_insert(error);
+                }
             }
         }
         match commits.next().await {
-            None => {}
+            None => break,
             Some(Ok(count)) => {
                 documents += count;
                 progress.documents("Imported", documents, Some(of));
             }
+            // What is under way is waited for all the same, so that the count is right.
             Some(Err(status)) => {
-                // What is under way is waited for, so that the count is right.
-                while let Some(other) = commits.next().await {
-                    documents += other.unwrap_or(0);
-                }
-                return Err(ExchangeError::Partly {
-                    documents,
-                    error: status.into(),
-                });
+                more = false;
+                failed.get_or_insert(status.into());
             }
         }
     }
-    Ok(documents)
+    match failed {
+        None => Ok(documents),
+        Some(error) => Err(ExchangeError::Partly {
+            documents,
+            of,
+            error: Box::new(error),
+        }),
+    }
 }
 
 /// The next writes, none at the end.

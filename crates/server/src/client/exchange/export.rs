@@ -16,10 +16,10 @@ use watchfire_wire::pb::structured_query::{CollectionSelector, Direction, FieldR
 use watchfire_wire::pb::value::ValueType;
 use watchfire_wire::{Refusal, decode_fields, decode_timestamp, encode_timestamp, pb};
 
+use crate::client::connect::connect;
+use crate::client::exchange::error::ExchangeError;
+use crate::client::exchange::progress::{Attempts, Progress};
 use crate::config::Export;
-use crate::exchange::error::ExchangeError;
-use crate::exchange::progress::{Attempts, Progress};
-use crate::indexes::remote::connect;
 
 /// The largest answer about one document that is understood, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -38,7 +38,7 @@ pub async fn run(
         read_time,
     } = settings;
     let database = remote.database()?;
-    let channel = connect(&remote.server).await?;
+    let channel = connect(&remote.asked.server).await?;
     let mut writer = ExportWriter::create(&directory, database.clone(), clock.now())?;
     let mut reading = Reading {
         client: FirestoreClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),

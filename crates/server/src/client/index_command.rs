@@ -10,9 +10,10 @@ use std::time::Duration;
 use watchfire_model::Invalid;
 use watchfire_wire::admin::OperationProgress;
 
+use crate::client::connect::RemoteError;
+use crate::client::indexes::RemoteDatabase;
 use crate::config::{DeployIndexes, Remote};
 use crate::indexes::file::{self, FileError};
-use crate::indexes::remote::{RemoteDatabase, RemoteError};
 use crate::indexes::set::{Changes, FieldWord};
 
 /// How often a server is asked how far it is.
@@ -91,7 +92,7 @@ pub async fn list<O: Write, R: Write>(
     console: &mut Console<O, R>,
 ) -> Result<(), CommandError> {
     let name = remote.database()?;
-    let mut database = RemoteDatabase::connect(&remote.server, name).await?;
+    let mut database = RemoteDatabase::connect(&remote.asked.server, name).await?;
     let found = database.find().await?;
     write!(console.out, "{}", file::print(&found.set))?;
     if found.creating > 0 {
@@ -118,10 +119,10 @@ pub async fn deploy<O: Write, R: Write>(
     } = deploy;
     let name = remote.database()?;
     let wanted = file::read(&file)?;
-    let mut database = RemoteDatabase::connect(&remote.server, name.clone()).await?;
+    let mut database = RemoteDatabase::connect(&remote.asked.server, name.clone()).await?;
     let found = database.find().await?;
     let changes = Changes::between(&found.set, &wanted);
-    writeln!(console.out, "{name} on {}", remote.server)?;
+    writeln!(console.out, "{name} on {}", remote.asked.server)?;
     write!(console.out, "{changes}")?;
     if changes.is_empty() {
         writeln!(console.out, "Nothing to change")?;

@@ -6,7 +6,7 @@ use watchfire_wire::Refusal;
 use watchfire_wire::pb::watchfire;
 use watchfire_wire::pb::watchfire::admin_client::AdminClient;
 
-use crate::indexes::remote::{RemoteError, connect};
+use crate::client::connect::{RemoteError, connect};
 use crate::service::check::Checked;
 
 /// Lets the server check one of its databases, however long that takes.

@@ -6,7 +6,7 @@ use tonic::Status;
 use watchfire_model::Invalid;
 use watchfire_wire::Refusal;
 
-use crate::indexes::remote::RemoteError;
+use crate::client::connect::RemoteError;
 
 /// Failures of the two commands.
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +20,15 @@ pub enum ExchangeError {
     /// The server could not be asked, or refused.
     #[error(transparent)]
     Remote(#[from] RemoteError),
-    /// The server refused after some documents had been written. Those stay; importing again is safe.
-    #[error("{error}; {documents} documents were written before, and stay")]
-    Partly { documents: u64, error: RemoteError },
+    /// It ended after writing had begun. What is written stays; importing again is safe.
+    #[error("{error}; {documents} of {of} documents are known to be written, and stay")]
+    Partly {
+        /// Those of commits that were acknowledged.
+        documents: u64,
+        of: u64,
+        /// In the text already.
+        error: Box<ExchangeError>,
+    },
     /// The output could not be written.
     #[error("cannot write the output")]
     Output(#[from] io::Error),
