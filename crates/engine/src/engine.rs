@@ -19,6 +19,7 @@ use crate::commit::{
     RepairRequest, Reply, Request,
 };
 use crate::definition::{Definition, IndexId};
+use crate::epoch::{epoch_from, note_epoch, read_epoch};
 use crate::error::Error;
 use crate::index::build::{ESTIMATE_MAX, estimate};
 use crate::index::catalog::alter::Alteration;
@@ -30,7 +31,7 @@ use crate::settings::{ConcurrencyMode, Settings};
 use crate::stage::{Staged, Start, writes_len};
 use crate::transaction::{Access, Beginning, TransactionId, TransactionOptions, Transactions};
 use crate::version::{next, present};
-use crate::view::{Context, View};
+use crate::view::{Context, Seen, View};
 
 /// Missing indexes that may wait to be defined.
 const WANTED_INDEXES_MAX: usize = 64;
@@ -52,6 +53,7 @@ struct Inner {
     concurrency: ConcurrencyMode,
     context: Arc<Context>,
     kept_micros: u64,
+    epoch: u64,
 }
 
 impl Engine {
@@ -76,7 +78,7 @@ impl Engine {
         settings: Settings,
     ) -> Result<Self, Error> {
         convert_if_old(&database, store.as_ref(), clock.as_ref()).await?;
-        let opened = move_head(store.as_ref(), clock.as_ref()).await?;
+        let (opened, epoch) = move_head(store.as_ref(), clock.as_ref(), settings.chance).await?;
         let catalog = stored::load(store.snapshot().await?.as_ref()).await?;
         let tail = Arc::new(Tail::new(opened));
         let (commands, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
@@ -99,6 +101,7 @@ impl Engine {
             transactions,
             catalogs: Arc::default(),
             advisor: Arc::new(Advisor::new(settings.index_mode, wanted)),
+            seen: Seen::default(),
         });
         let waiting_kib = Arc::new(Semaphore::new(QUEUE_KIB_MAX));
         Ok(Self {
@@ -112,6 +115,7 @@ impl Engine {
                 concurrency: settings.concurrency,
                 context,
                 kept_micros: kept_micros(settings.history),
+                epoch,
             }),
         })
     }
@@ -119,6 +123,12 @@ impl Engine {
     /// The database's name.
     pub fn database(&self) -> &DatabaseName {
         &self.inner.database
+    }
+
+    /// Which history this is: the same after a restart, another one where an older state was put in the database's place
+    /// or it began anew. Who keeps a version for later keeps this with it.
+    pub fn epoch(&self) -> u64 {
+        self.inner.epoch
     }
 
     /// The present. Its version is at least that of every commit that was acknowledged before the call, and every
@@ -414,6 +424,14 @@ impl Engine {
         self.inner.tail.watch()
     }
 
+    /// The highest version that a read through this engine has shown; at least the tail's. It is above the tail while a
+    /// batch is stored and not known to be: for a moment always, and after a batch whose answer was lost until the
+    /// committer has looked again, as `settled_version` makes it.
+    pub fn seen_version(&self) -> Version {
+        let inner = &self.inner;
+        inner.context.seen.version().max(inner.tail.version())
+    }
+
     /// Moves the tail to the present, so that idle listeners get fresh read times, and returns it: no commit at or
     /// below it can appear any more. Costs one small flush when the tail is in the past. When the store fails or
     /// the database is closed, it is the tail as it stands.
@@ -452,13 +470,16 @@ impl Engine {
                 Stored::Entries {
                     entries,
                     complete_to,
-                } => EntriesSince::Entries {
-                    entries: entries
-                        .into_iter()
-                        .map(|published| published.entry)
-                        .collect(),
-                    complete_to,
-                },
+                } => {
+                    self.inner.context.seen.show(complete_to);
+                    EntriesSince::Entries {
+                        entries: entries
+                            .into_iter()
+                            .map(|published| published.entry)
+                            .collect(),
+                        complete_to,
+                    }
+                }
                 Stored::TooOld => EntriesSince::TooOld,
             },
         )
@@ -489,13 +510,22 @@ fn closed() -> Error {
     Error::Unavailable("the database is closed".to_owned())
 }
 
-/// Checks or notes the format, and moves the head to the present; returns it.
-async fn move_head(store: &dyn Store, clock: &dyn Clock) -> Result<Version, Error> {
+/// Checks or notes the format and the epoch, and moves the head to the present; returns it with the epoch.
+async fn move_head(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    chance: u64,
+) -> Result<(Version, u64), Error> {
     for _ in 0..=HEAD_MOVED_RETRIES_MAX {
         let snapshot = store.snapshot().await?;
         let head = snapshot.version();
         let version = next(clock, head);
-        let operations = first_operations(snapshot.as_ref(), version).await?;
+        let mut operations = first_operations(snapshot.as_ref(), version).await?;
+        let noted = read_epoch(snapshot.as_ref()).await?;
+        let epoch = noted.unwrap_or_else(|| epoch_from(version, chance));
+        if noted.is_none() {
+            operations.push(note_epoch(epoch));
+        }
         match store
             .apply(
                 head,
@@ -506,7 +536,7 @@ async fn move_head(store: &dyn Store, clock: &dyn Clock) -> Result<Version, Erro
             )
             .await?
         {
-            Applied::Applied => return Ok(version),
+            Applied::Applied => return Ok((version, epoch)),
             Applied::HeadMoved(_) => {}
         }
     }

@@ -53,6 +53,9 @@ pub enum Catalogue {
     TrimmedTo,
     /// 8 bytes big-endian: the version since which history is kept, in a database that is older than its history.
     HistoryFrom,
+    /// 8 bytes big-endian: which history this is, see `epoch`. Absent in a database that was not opened since there are
+    /// epochs.
+    Epoch,
     /// 8 bytes big-endian: grows with every change of the indexes, but not with how far work on them has come.
     /// Absent as long as there was no change.
     IndexVersion,
@@ -228,6 +231,7 @@ pub fn catalogue_key(entry: Catalogue) -> Bytes {
         Catalogue::Format => b"format",
         Catalogue::TrimmedTo => b"trimmed-to",
         Catalogue::HistoryFrom => b"history-from",
+        Catalogue::Epoch => b"epoch",
         Catalogue::IndexVersion => b"index-version",
         Catalogue::NextId => b"next-id",
     };

@@ -56,6 +56,7 @@ pub mod commit;
 pub mod definition;
 pub mod directory;
 pub mod engine;
+pub mod epoch;
 pub mod error;
 pub mod execute;
 pub mod history;

@@ -2,12 +2,13 @@
 //!
 //! Between that state and now it may have had other commits, which are gone. Whoever has seen them (a listener that
 //! comes back with its token, a read at an earlier time) must not hear that nothing has happened since: the past begins
-//! anew, now. Used on a store that nobody else has open.
+//! anew, now, and with it the epoch. Used on a store that nobody else has open.
 
 use bytes::Bytes;
 use watchfire_storage::range::just_after;
 use watchfire_storage::{Applied, Batch, Direction, Operation, Store, Version};
 
+use crate::epoch::{epoch_from, note_epoch};
 use crate::error::Error;
 use crate::keyspace::{Catalogue, FORMAT, Keyspace, catalogue_key};
 
@@ -15,11 +16,11 @@ use crate::keyspace::{Catalogue, FORMAT, Keyspace, catalogue_key};
 const PIECE_KEYS_MAX: usize = 1024;
 
 /// Deletes the changelog and the history, and notes that nothing is known of the time before `now`, or before the head
-/// if that is later.
+/// if that is later. `chance` is a random number, for the new epoch.
 ///
 /// Ended in between, it leaves a database that can be opened but remembers part of what it should not. Fails with
 /// `FailedPrecondition` for a format from the future, and with `Unavailable` when somebody else writes.
-pub async fn forget_past(store: &dyn Store, now: Version) -> Result<(), Error> {
+pub async fn forget_past(store: &dyn Store, now: Version, chance: u64) -> Result<(), Error> {
     let format = store
         .snapshot()
         .await?
@@ -31,6 +32,11 @@ pub async fn forget_past(store: &dyn Store, now: Version) -> Result<(), Error> {
             newer.as_ref()
         )));
     }
+    // First: what is forgotten afterwards is of no use to whoever comes with an earlier epoch.
+    write(store, now, |version| {
+        vec![note_epoch(epoch_from(version, chance))]
+    })
+    .await?;
     for part in [Keyspace::Changelog, Keyspace::History] {
         clear(store, now, part).await?;
     }
@@ -142,10 +148,11 @@ mod tests {
         assert!(count(&store, Keyspace::Changelog).await > PIECE_KEYS_MAX);
         assert!(count(&store, Keyspace::History).await > PIECE_KEYS_MAX);
         let documents = count(&store, Keyspace::Document).await;
+        let epoch = engine.epoch();
         drop(engine);
 
         let later = NOW + 60_000_000;
-        forget_past(store.as_ref(), Version(later.cast_unsigned()))
+        forget_past(store.as_ref(), Version(later.cast_unsigned()), 7)
             .await
             .unwrap();
         assert_eq!(count(&store, Keyspace::Changelog).await, 0);
@@ -160,6 +167,7 @@ mod tests {
         // The clock is behind: versions rise all the same.
         let engine = open(&store, NOW).await;
         assert!(engine.view().await.unwrap().read_time().micros() > later);
+        assert_ne!(engine.epoch(), epoch);
         assert!(engine.check().await.unwrap().is_sound());
         let past = engine.view_at(seen).await;
         assert!(matches!(past, Err(Error::FailedPrecondition(_))));
@@ -174,7 +182,7 @@ mod tests {
             value: Bytes::from_static(&[FORMAT + 1]),
         }];
         write(store.as_ref(), head, |_| newer).await.unwrap();
-        let refused = forget_past(store.as_ref(), Version(9)).await;
+        let refused = forget_past(store.as_ref(), Version(9), 7).await;
         assert!(matches!(refused, Err(Error::FailedPrecondition(_))));
         assert_eq!(store.snapshot().await.unwrap().version(), head);
     }

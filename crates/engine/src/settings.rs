@@ -39,6 +39,9 @@ pub struct Settings {
     /// How far back reads can go, from `HISTORY_MIN` to `HISTORY_MAX`; what lies outside is taken for the nearer of the
     /// two.
     pub history: Duration,
+    /// A random number, for what must differ from what every other database has: the epoch of one that begins. With 0 it
+    /// follows from the clock alone.
+    pub chance: u64,
 }
 
 impl Default for Settings {
@@ -47,6 +50,7 @@ impl Default for Settings {
             index_mode: IndexMode::default(),
             concurrency: ConcurrencyMode::default(),
             history: HISTORY_MIN,
+            chance: 0,
         }
     }
 }

@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use watchfire_model::query::Direction::Ascending;
@@ -43,6 +44,25 @@ pub(crate) struct Context {
     pub transactions: Transactions,
     pub catalogs: Arc<Catalogs>,
     pub advisor: Arc<Advisor>,
+    pub seen: Seen,
+}
+
+/// The highest version that a read has shown.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(AtomicU64);
+
+impl Seen {
+    /// Somebody is shown this version. Called before it is.
+    pub fn show(&self, version: Version) {
+        // Most versions were shown before, and then nothing is written: many threads read.
+        if self.0.load(Ordering::Acquire) < version.0 {
+            self.0.fetch_max(version.0, Ordering::AcqRel);
+        }
+    }
+
+    pub fn version(&self) -> Version {
+        Version(self.0.load(Ordering::Acquire))
+    }
 }
 
 /// A consistent read of one database at one version. Inside a read-write transaction every read is recorded there.
@@ -86,6 +106,7 @@ impl View {
         snapshot: Arc<dyn Snapshot>,
     ) -> Result<Self, Error> {
         let read_time = timestamp(snapshot.version())?;
+        context.seen.show(snapshot.version());
         Ok(Self {
             snapshot,
             read_time,

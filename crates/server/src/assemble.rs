@@ -28,6 +28,7 @@ use crate::health::Health;
 use crate::indexes::file::{self, FileError};
 use crate::indexes::first::FirstIndexes;
 use crate::service::backup::TakeBackup;
+use crate::service::commit::random;
 
 /// How long calls in flight may take after the order to stop. One connection that never finishes its
 /// request uses all of it, so that it and `CLOSE_MAX` must end before those who run servers lose patience
@@ -291,6 +292,7 @@ fn settings(
             config::Concurrency::Pessimistic => ConcurrencyMode::Pessimistic,
         },
         history,
+        chance: random(),
     }
 }
 

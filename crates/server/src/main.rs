@@ -13,6 +13,7 @@ use watchfire_server::client::exchange::progress::Progress;
 use watchfire_server::client::exchange::{export, import};
 use watchfire_server::client::index_command::{self as index_command, Console};
 use watchfire_server::config::{Check, Command, Config, Indexes, Serve};
+use watchfire_server::service::commit::random;
 use watchfire_server::{backup, check, client};
 
 /// A commit allocates and frees on several threads; measured beside the system's, this allocator takes a quarter less
@@ -30,11 +31,14 @@ async fn main() -> ExitCode {
         Command::Backup(settings) => client::backup::run(settings, &mut std::io::stdout())
             .await
             .map_err(anyhow::Error::from),
-        Command::Restore(settings) => {
-            backup::restore::run(settings, SystemClock.now(), &mut std::io::stdout())
-                .await
-                .map_err(anyhow::Error::from)
-        }
+        Command::Restore(settings) => backup::restore::run(
+            settings,
+            SystemClock.now(),
+            random(),
+            &mut std::io::stdout(),
+        )
+        .await
+        .map_err(anyhow::Error::from),
         Command::Export(settings) => {
             let mut progress = Progress::new(std::io::stderr());
             export::run(

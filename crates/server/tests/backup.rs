@@ -91,7 +91,7 @@ async fn restored(directory: &Path, data: &Path) -> Result<String, BackupError> 
         directory: directory.to_owned(),
         data: data.to_owned(),
     };
-    restore::run(settings, now(), &mut out).await?;
+    restore::run(settings, now(), 7, &mut out).await?;
     Ok(String::from_utf8(out).unwrap())
 }
 

@@ -26,6 +26,7 @@ use crate::config::Restore;
 pub async fn run(
     settings: Restore,
     now: Timestamp,
+    chance: u64,
     out: &mut impl Write,
 ) -> Result<(), BackupError> {
     let Restore { directory, data } = settings;
@@ -38,7 +39,7 @@ pub async fn run(
         Ok((incomplete, manifest))
     })
     .await?;
-    prepare(incomplete.path(), &manifest, now).await?;
+    prepare(incomplete.path(), &manifest, now, chance).await?;
     blocking(move || {
         for name in files::names(incomplete.path())? {
             files::sync(&incomplete.path().join(name))?;
@@ -169,7 +170,12 @@ fn copy(directory: &Path, manifest: &Manifest, to: &Path) -> Result<(), BackupEr
 }
 
 /// Opens the copy, compares its databases with the manifest, and lets their past begin now.
-async fn prepare(folder: &Path, manifest: &Manifest, now: Timestamp) -> Result<(), BackupError> {
+async fn prepare(
+    folder: &Path,
+    manifest: &Manifest,
+    now: Timestamp,
+    chance: u64,
+) -> Result<(), BackupError> {
     let embedded = open(folder).await?;
     let names: Vec<String> = embedded.names()?;
     let expected: Vec<&String> = manifest.databases.keys().collect();
@@ -189,7 +195,7 @@ async fn prepare(folder: &Path, manifest: &Manifest, now: Timestamp) -> Result<(
             ));
         }
         let now = Version(u64::try_from(now.micros()).unwrap_or(0));
-        forget_past(store.as_ref(), now)
+        forget_past(store.as_ref(), now, chance)
             .await
             .map_err(|error| BackupError::Engine {
                 database: name.clone(),

@@ -5,6 +5,7 @@ use watchfire_model::Precondition;
 
 use super::*;
 use crate::changelog::reader::trimmed_to;
+use crate::version::timestamp;
 
 /// Lets everybody do what can be done without the store.
 async fn settle_tasks() {
@@ -279,4 +280,72 @@ async fn trimming_does_not_take_back_that_another_server_has_trimmed_further() {
     store.release().await;
     repair.await.unwrap().unwrap();
     assert_eq!(trimmed().await, Some(second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_is_ahead_of_the_tail_is_remembered() {
+    let (engine, store, clock) = fresh_faulty().await;
+    assert_eq!(engine.seen_version(), *engine.tail().borrow());
+    clock.advance(1_000_000);
+    let known = commit(&engine, vec![set("c/a", 1)]).await.unwrap().version;
+    assert_eq!(
+        engine.seen_version(),
+        known,
+        "who was answered has seen it, without a read"
+    );
+    clock.advance(1_000_000);
+    store.hold();
+    let lost = spawn(&engine, vec![set("c/a", 2)]);
+    store.held(1).await;
+    store.crash(1).await;
+    assert!(matches!(lost.await.unwrap(), Err(Error::Unavailable(_))));
+    store.restart();
+    assert_eq!(engine.seen_version(), known, "nobody has read it yet");
+    let read = engine.view().await.unwrap().version();
+    assert!(read > known);
+    assert_eq!(engine.seen_version(), read);
+    let past = engine.view_at(timestamp(known).unwrap()).await.unwrap();
+    assert_eq!((past.version(), engine.seen_version()), (known, read));
+    let settled = engine.settled_version().await;
+    assert!(settled >= read);
+    assert_eq!(engine.seen_version(), settled);
+}
+
+#[tokio::test]
+async fn an_epoch_is_made_once_and_stays() {
+    let (store, clock) = (MemoryStore::new(), HandClock::new());
+    let open = async |store: &Arc<MemoryStore>, chance| {
+        let settings = Settings {
+            chance,
+            ..Settings::default()
+        };
+        Engine::open_with(
+            database(),
+            Arc::<MemoryStore>::clone(store),
+            Arc::<HandClock>::clone(&clock),
+            settings,
+        )
+        .await
+        .unwrap()
+    };
+    let epoch = open(&store, 1).await.epoch();
+    assert_eq!(open(&store, 2).await.epoch(), epoch, "it is stored");
+    assert_ne!(open(&MemoryStore::new(), 2).await.epoch(), epoch);
+    assert_ne!(
+        open(&MemoryStore::new(), 0).await.epoch(),
+        open(&MemoryStore::new(), 1).await.epoch()
+    );
+    // As a database is that was written before there were epochs.
+    let snapshot = store.snapshot().await.unwrap();
+    let batch = Batch {
+        version: Version(snapshot.version().0 + 1),
+        operations: vec![Operation::Delete {
+            key: catalogue_key(Catalogue::Epoch),
+        }],
+    };
+    store.apply(snapshot.version(), batch).await.unwrap();
+    clock.advance(1);
+    let later = open(&store, 1).await.epoch();
+    assert_ne!(later, epoch);
+    assert_eq!(open(&store, 1).await.epoch(), later);
 }
