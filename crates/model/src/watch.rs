@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::bloom::BloomFilter;
 use crate::document::Document;
 use crate::invalid::Invalid;
 use crate::path::DocumentPath;
@@ -107,5 +108,8 @@ pub enum WatchEvent {
         target: i32,
         /// Documents in it.
         count: i32,
+        /// The full names of all documents in it, so that a caller whose count differs finds out which of its own have
+        /// gone. Absent where that need not be said, or is not wanted.
+        unchanged_names: Option<BloomFilter>,
     },
 }

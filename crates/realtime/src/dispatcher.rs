@@ -243,7 +243,7 @@ impl Dispatcher {
         let tail = engine.tail();
         let version = *tail.borrow();
         Self {
-            database: stable_hash(engine.database().to_string().as_bytes()),
+            database: resume::origin(engine.database(), engine.epoch()),
             engine,
             tail,
             requests,

@@ -2,8 +2,10 @@
 //!
 //! # The token
 //!
-//! Format byte, kind byte, check of the database, version, and the hashes of the targets for which it
-//! is good.
+//! Format byte, kind byte, origin, version, and the hashes of the targets for which it is good.
+//! The *origin* is a check of the database and one of its epoch, which says in which of the database's
+//! histories the version stands. A token of another database is refused; one of an earlier history (before
+//! a backup was restored, or a server that kept its data in memory) is answered by a reset.
 //! A *target* token comes with CURRENT and is good for one target: with another it is refused.
 //! A *global* token comes with a snapshot and is good for all targets of the stream that were current
 //! then. Clients hand a global token to every target that they believe active, also to one whose
@@ -27,10 +29,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use watchfire_engine::{Engine, EntriesSince, Error, Version};
-use watchfire_model::{Document, DocumentPath, Invalid};
+use watchfire_model::{DatabaseName, Document, DocumentPath, Invalid};
 
 use crate::result::Shown;
-use crate::target::{Interest, Resume};
+use crate::target::{Interest, Resume, stable_hash};
 
 /// Targets whose hashes one global token carries; with more, snapshots carry no token.
 pub const HASHES_PER_TOKEN_MAX: usize = 32;
@@ -39,7 +41,8 @@ pub const REPLAY_DOCUMENTS_MAX: usize = 20_000;
 /// Entries read at once.
 const ENTRIES_PER_PIECE: usize = 256;
 
-const FORMAT: u8 = 1;
+/// Format 1 had no epoch.
+const FORMAT: u8 = 2;
 const KIND_TARGET: u8 = 1;
 const KIND_GLOBAL: u8 = 2;
 
@@ -52,30 +55,37 @@ pub enum Point {
     Unknown,
 }
 
+/// What tokens carry of where they come from: a check of the database in the upper half, of its epoch in the
+/// lower.
+pub fn origin(database: &DatabaseName, epoch: u64) -> u64 {
+    let name = stable_hash(database.to_string().as_bytes());
+    (name << 32) | ((epoch ^ (epoch >> 32)) & u64::from(u32::MAX))
+}
+
 /// The token of one target that is current at the version.
-pub fn target_token(database: u64, version: Version, target: u64) -> Vec<u8> {
-    encode(KIND_TARGET, database, version, &[target])
+pub fn target_token(origin: u64, version: Version, target: u64) -> Vec<u8> {
+    encode(KIND_TARGET, origin, version, &[target])
 }
 
 /// The token of a snapshot; empty (no token) when it covers nothing or too much.
-pub fn global_token(database: u64, version: Version, targets: &[u64]) -> Vec<u8> {
+pub fn global_token(origin: u64, version: Version, targets: &[u64]) -> Vec<u8> {
     if targets.is_empty() || targets.len() > HASHES_PER_TOKEN_MAX {
         return Vec::new();
     }
-    encode(KIND_GLOBAL, database, version, targets)
+    encode(KIND_GLOBAL, origin, version, targets)
 }
 
 /// Takes a resume value apart. `tail` is the newest version: nothing after it was ever told.
 pub fn check(
     resume: &Resume,
-    database: u64,
+    origin: u64,
     target: u64,
     tail: Version,
 ) -> Result<Option<Point>, Invalid> {
     match resume {
         Resume::None => Ok(None),
         Resume::Token(bytes) if bytes.is_empty() => Ok(None),
-        Resume::Token(bytes) => decode(bytes, database, target, tail)
+        Resume::Token(bytes) => decode(bytes, origin, target, tail)
             .map(Some)
             .ok_or_else(|| Invalid::new("bad resume token")),
         Resume::ReadTime(time) => match u64::try_from(time.micros()) {
@@ -88,9 +98,9 @@ pub fn check(
     }
 }
 
-fn encode(kind: u8, database: u64, version: Version, targets: &[u64]) -> Vec<u8> {
+fn encode(kind: u8, origin: u64, version: Version, targets: &[u64]) -> Vec<u8> {
     let mut bytes = vec![FORMAT, kind];
-    bytes.extend(database.to_be_bytes());
+    bytes.extend(origin.to_be_bytes());
     bytes.extend(version.0.to_be_bytes());
     for target in targets {
         bytes.extend(target.to_be_bytes());
@@ -98,21 +108,29 @@ fn encode(kind: u8, database: u64, version: Version, targets: &[u64]) -> Vec<u8>
     bytes
 }
 
-fn decode(bytes: &[u8], database: u64, target: u64, tail: Version) -> Option<Point> {
+fn decode(bytes: &[u8], origin: u64, target: u64, tail: Version) -> Option<Point> {
     let (&format, bytes) = bytes.split_first()?;
     let (&kind, bytes) = bytes.split_first()?;
     let (numbers, rest) = bytes.as_chunks::<8>();
     let mut numbers = numbers.iter().map(|chunk| u64::from_be_bytes(*chunk));
-    let (for_database, version) = (numbers.next()?, Version(numbers.next()?));
+    let (from, version) = (numbers.next()?, Version(numbers.next()?));
     let targets: Vec<u64> = numbers.collect();
-    if format != FORMAT || !rest.is_empty() || for_database != database || version > tail {
+    if format != FORMAT || !rest.is_empty() || from >> 32 != origin >> 32 {
         return None;
     }
     let covered = targets.contains(&target);
+    let point = if from == origin {
+        Point::Version(version)
+    } else {
+        Point::Unknown
+    };
+    if matches!(point, Point::Version(version) if version > tail) {
+        return None;
+    }
     match kind {
-        KIND_TARGET if covered && targets.len() == 1 => Some(Point::Version(version)),
+        KIND_TARGET if covered && targets.len() == 1 => Some(point),
         KIND_GLOBAL if targets.is_empty() || targets.len() > HASHES_PER_TOKEN_MAX => None,
-        KIND_GLOBAL if covered => Some(Point::Version(version)),
+        KIND_GLOBAL if covered => Some(point),
         KIND_GLOBAL => Some(Point::Unknown),
         _ => None,
     }
@@ -173,37 +191,68 @@ mod tests {
     use super::*;
 
     const TAIL: Version = Version(100);
+    const HERE: u64 = 7 << 32 | 1;
+    const ELSEWHERE: u64 = 8 << 32 | 1;
+    const BEFORE: u64 = 7 << 32 | 2;
 
     fn check_token(bytes: Vec<u8>) -> Result<Option<Point>, String> {
-        check(&Resume::Token(bytes), 7, 3, TAIL).map_err(|invalid| invalid.to_string())
+        check(&Resume::Token(bytes), HERE, 3, TAIL).map_err(|invalid| invalid.to_string())
     }
 
     #[test]
     fn tokens_are_good_for_their_target_database_and_past() {
         let bad = Err("bad resume token".to_owned());
         assert_eq!(
-            check_token(target_token(7, TAIL, 3)),
+            check_token(target_token(HERE, TAIL, 3)),
             Ok(Some(Point::Version(TAIL)))
         );
-        assert_eq!(check_token(target_token(7, TAIL, 4)), bad);
-        assert_eq!(check_token(target_token(8, TAIL, 3)), bad);
-        assert_eq!(check_token(target_token(7, Version(101), 3)), bad);
+        assert_eq!(check_token(target_token(HERE, TAIL, 4)), bad);
+        assert_eq!(check_token(target_token(ELSEWHERE, TAIL, 3)), bad);
+        assert_eq!(check_token(target_token(HERE, Version(101), 3)), bad);
         assert_eq!(
-            check_token(global_token(7, TAIL, &[1, 3])),
+            check_token(global_token(HERE, TAIL, &[1, 3])),
             Ok(Some(Point::Version(TAIL)))
         );
         assert_eq!(
-            check_token(global_token(7, TAIL, &[1, 2])),
+            check_token(global_token(HERE, TAIL, &[1, 2])),
             Ok(Some(Point::Unknown))
         );
-        assert_eq!(check_token(global_token(8, TAIL, &[3])), bad);
+        assert_eq!(check_token(global_token(ELSEWHERE, TAIL, &[3])), bad);
         assert_eq!(check_token(b"rubbish".to_vec()), bad);
+        let mut old = target_token(HERE, TAIL, 3);
+        old[0] = 1;
+        assert_eq!(check_token(old), bad);
         assert_eq!(check_token(Vec::new()), Ok(None));
     }
 
     #[test]
+    fn a_token_of_an_earlier_history_says_nothing_but_that_something_is_held() {
+        let unknown = Ok(Some(Point::Unknown));
+        // That history may have gone further than this one.
+        for version in [TAIL, Version(5_000)] {
+            assert_eq!(check_token(target_token(BEFORE, version, 3)), unknown);
+            assert_eq!(check_token(global_token(BEFORE, version, &[3])), unknown);
+        }
+        assert!(check_token(target_token(BEFORE, TAIL, 4)).is_err());
+    }
+
+    #[test]
+    fn the_origin_tells_databases_and_epochs_apart() {
+        let database = |text| DatabaseName::new("p", text).unwrap();
+        let origins = [("a", 1), ("a", 2), ("a", 1 << 40), ("b", 1)]
+            .map(|(name, epoch)| origin(&database(name), epoch));
+        assert!(
+            origins[..3]
+                .iter()
+                .all(|other| other >> 32 == origins[0] >> 32)
+        );
+        assert_ne!(origins[3] >> 32, origins[0] >> 32);
+        assert!(origins[0] != origins[1] && origins[0] != origins[2] && origins[1] != origins[2]);
+    }
+
+    #[test]
     fn a_cut_token_is_refused() {
-        let token = target_token(7, TAIL, 3);
+        let token = target_token(HERE, TAIL, 3);
         for len in 1..token.len() {
             assert!(check_token(token[..len].to_vec()).is_err(), "{len}");
         }
@@ -211,7 +260,7 @@ mod tests {
 
     #[test]
     fn no_global_token_for_too_many_targets() {
-        assert!(global_token(7, TAIL, &[1; HASHES_PER_TOKEN_MAX + 1]).is_empty());
-        assert!(global_token(7, TAIL, &[]).is_empty());
+        assert!(global_token(HERE, TAIL, &[1; HASHES_PER_TOKEN_MAX + 1]).is_empty());
+        assert!(global_token(HERE, TAIL, &[]).is_empty());
     }
 }

@@ -416,7 +416,11 @@ impl Session {
                     if watched.watch.expected_count.take().is_some() {
                         let count =
                             i32::try_from(results.count(watched.watch.shared)).unwrap_or(i32::MAX);
-                        current.push(WatchEvent::Filter { target: *id, count });
+                        current.push(WatchEvent::Filter {
+                            target: *id,
+                            count,
+                            unchanged_names: None,
+                        });
                     }
                 }
                 Stage::Filling { .. }

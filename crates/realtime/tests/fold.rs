@@ -199,7 +199,7 @@ impl Reader {
                         .remove(path.as_str());
                 }
             }
-            WatchEvent::Filter { target, count } => {
+            WatchEvent::Filter { target, count, .. } => {
                 assert_eq!(
                     self.targets.get(&target).unwrap().documents.len(),
                     count as usize

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use watchfire_model::bloom::BloomFilter;
 use watchfire_model::watch::{Target, WatchEvent};
 use watchfire_model::{DatabaseName, Timestamp};
 
@@ -208,14 +209,28 @@ pub fn encode_watch_event(database: &DatabaseName, event: &WatchEvent) -> pb::Li
             removed_target_ids: removed_targets.clone(),
             read_time: Some(encode_timestamp(*read_time)),
         }),
-        WatchEvent::Filter { target, count } => ResponseType::Filter(pb::ExistenceFilter {
+        WatchEvent::Filter {
+            target,
+            count,
+            unchanged_names,
+        } => ResponseType::Filter(pb::ExistenceFilter {
             target_id: *target,
             count: *count,
-            unchanged_names: None,
+            unchanged_names: unchanged_names.as_ref().map(encode_bloom_filter),
         }),
     };
     pb::ListenResponse {
         response_type: Some(response_type),
+    }
+}
+
+fn encode_bloom_filter(filter: &BloomFilter) -> pb::BloomFilter {
+    pb::BloomFilter {
+        bits: Some(pb::BitSequence {
+            bitmap: filter.bitmap.clone(),
+            padding: filter.padding,
+        }),
+        hash_count: filter.hash_count,
     }
 }
 

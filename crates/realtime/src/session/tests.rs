@@ -118,7 +118,7 @@ fn short(events: &[WatchEvent]) -> Vec<String> {
                 removed_targets,
                 ..
             } => format!("left {path} -{removed_targets:?}"),
-            WatchEvent::Filter { target, count } => format!("filter {target} {count}"),
+            WatchEvent::Filter { target, count, .. } => format!("filter {target} {count}"),
         })
         .collect()
 }

@@ -324,7 +324,7 @@ impl Listener {
                 self.leave(&removed_targets, &path);
                 None
             }
-            WatchEvent::Filter { target, count } => {
+            WatchEvent::Filter { target, count, .. } => {
                 self.filter(connection, target, count);
                 None
             }

@@ -162,7 +162,7 @@ impl<'a> Reader<'a> {
                     self.tell(step, id, path, None);
                 }
             }
-            WatchEvent::Filter { target, count } => self.check_count(step, *target, *count),
+            WatchEvent::Filter { target, count, .. } => self.check_count(step, *target, *count),
             WatchEvent::Snapshot { token, read_time } => {
                 self.snapshot(step, version_of(*read_time), !token.is_empty());
             }

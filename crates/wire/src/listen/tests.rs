@@ -342,12 +342,32 @@ fn document_events() {
     assert_eq!(
         encoded(WatchEvent::Filter {
             target: 2,
-            count: 7
+            count: 7,
+            unchanged_names: None
         }),
         ResponseType::Filter(pb::ExistenceFilter {
             target_id: 2,
             count: 7,
             unchanged_names: None
+        })
+    );
+    let unchanged_names = BloomFilter::from_parts(vec![0xA5, 0x01], 3, 14).unwrap();
+    assert_eq!(
+        encoded(WatchEvent::Filter {
+            target: 2,
+            count: 0,
+            unchanged_names: Some(unchanged_names)
+        }),
+        ResponseType::Filter(pb::ExistenceFilter {
+            target_id: 2,
+            count: 0,
+            unchanged_names: Some(pb::BloomFilter {
+                bits: Some(pb::BitSequence {
+                    bitmap: vec![0xA5, 0x01],
+                    padding: 3
+                }),
+                hash_count: 14
+            })
         })
     );
 }

@@ -249,7 +249,14 @@ fn resumable() {
                 }
             }
             if let Some(count) = count {
-                scribe.tell(stream, WatchEvent::Filter { target: 1, count });
+                scribe.tell(
+                    stream,
+                    WatchEvent::Filter {
+                        target: 1,
+                        count,
+                        unchanged_names: None,
+                    },
+                );
             }
             scribe.current(stream);
             scribe.snapshot(stream);
@@ -402,6 +409,7 @@ fn what_was_forgotten_is_asked_for_anew() {
         WatchEvent::Filter {
             target: 1,
             count: 1,
+            unchanged_names: None,
         },
     );
     accept(&scribe.history_so_far());
@@ -410,6 +418,7 @@ fn what_was_forgotten_is_asked_for_anew() {
         WatchEvent::Filter {
             target: 1,
             count: 2,
+            unchanged_names: None,
         },
     );
     let now = scribe.now();
