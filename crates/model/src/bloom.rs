@@ -168,6 +168,41 @@ mod tests {
         assert!((1_000..11_000).all(|number| !strict.might_contain(&name(number))));
     }
 
+    /// Computed by another program, in another language, from the published rules: bytes, padding, hashes, and the MD5 of
+    /// the bitmap.
+    #[test]
+    fn filters_of_many_sizes_are_the_same_to_the_bit() {
+        for (names, rate, bytes, padding, hash_count, digest) in [
+            (1, 1e-6, 4, 3, 20, "f2dffdd173737638be2a4deae7540a71"),
+            (2, 1e-6, 8, 6, 20, "148e34000c0b5d9a118fad3fbf50ddb0"),
+            (3, 1e-6, 11, 1, 20, "fae5880eeba5466a45bc8e86c7a6b8e8"),
+            (3, 0.01, 4, 3, 7, "1ebe11139f58285c322fe23a0790ca9d"),
+            (500, 1.0, 1, 7, 1, "55a54008ad1ba589aa210d2629c1df41"),
+            (500, 0.01, 600, 7, 7, "369ba2c7c24daad349b9a61cc192beaf"),
+            (500, 1e-4, 1_199, 6, 13, "16f8b1ee1dcb7d3b0374946381c7e798"),
+            (
+                5_000,
+                1e-6,
+                17_972,
+                0,
+                20,
+                "f6ca0c064af020f3fedf1acb2a991a13",
+            ),
+        ] {
+            let filter = BloomFilter::new((0..names).map(name), rate);
+            let found = (filter.bitmap.len(), filter.padding, filter.hash_count);
+            assert_eq!(found, (bytes, padding, hash_count), "{names} at {rate}");
+            assert_eq!(
+                format!(
+                    "{:032x}",
+                    u128::from_be_bytes(Md5::digest(&filter.bitmap).into())
+                ),
+                digest,
+                "{names} at {rate}"
+            );
+        }
+    }
+
     #[test]
     fn no_names_no_bits() {
         let filter = BloomFilter::new(Vec::<String>::new(), 1e-6);

@@ -20,6 +20,7 @@
 //! - `session` is one stream as a state machine without IO or clock. It holds back until all of its
 //!   current targets stand at one version, then tells the changes and closes them with a snapshot.
 //! - `resume` writes and reads resume tokens, and replays what happened since one.
+//! - `catch_up` says what a client needs that stood at an earlier version, also where no replay can tell.
 //! - `job` is work whose result is waited for, and that ends when it no longer is.
 //! - `outbox` carries the output of a session to its stream, bounded.
 //! - `dispatcher` is the task, and the `Hub` in front of it.
@@ -38,6 +39,7 @@
 //! No protocol encoding, no authorisation, no writing, and no knowledge of other processes.
 //! A token that is too old for the changelog is answered by a reset, not by an existence filter.
 
+pub mod catch_up;
 pub mod dispatcher;
 pub mod error;
 pub mod job;

@@ -165,20 +165,25 @@ impl ResultSet {
 /// Reads the result at the present.
 pub async fn fill(engine: &Engine, interest: &Interest) -> Result<Filled, Error> {
     let view = engine.view().await?;
-    let documents = match interest {
-        Interest::Query(query) => view.query(query).await?.0,
-        Interest::Documents(paths) => {
-            let mut paths: Vec<DocumentPath> = paths.iter().cloned().collect();
-            paths.sort();
-            read_documents(&view, &paths).await?
-        }
-    };
     Ok(Filled {
         version: view.version(),
-        documents,
+        documents: read(&view, interest).await?,
     })
 }
 
+/// Reads the result at the view's version.
+pub async fn read(view: &View, interest: &Interest) -> Result<Vec<Arc<Document>>, Error> {
+    match interest {
+        Interest::Query(query) => Ok(view.query(query).await?.0),
+        Interest::Documents(paths) => {
+            let mut paths: Vec<DocumentPath> = paths.iter().cloned().collect();
+            paths.sort();
+            read_documents(view, &paths).await
+        }
+    }
+}
+
+/// Those of the documents that exist.
 async fn read_documents(view: &View, paths: &[DocumentPath]) -> Result<Vec<Arc<Document>>, Error> {
     let mut documents = Vec::with_capacity(paths.len());
     let mut memory = 0_usize;

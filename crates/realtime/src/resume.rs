@@ -22,8 +22,7 @@
 //!
 //! # What is not done
 //!
-//! Limited queries and tokens that the changelog no longer reaches are answered by a reset; the caller
-//! of `replay` sees `None`.
+//! Limited queries and tokens that the changelog no longer reaches: see `catch_up`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,6 +44,9 @@ const ENTRIES_PER_PIECE: usize = 256;
 const FORMAT: u8 = 2;
 const KIND_TARGET: u8 = 1;
 const KIND_GLOBAL: u8 = 2;
+
+/// Documents by name; `None` for one that does not exist.
+pub type Touched = BTreeMap<DocumentPath, Option<Arc<Document>>>;
 
 /// A point from which a target goes on.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -144,7 +146,19 @@ pub async fn replay(
     from: Version,
     to: Version,
 ) -> Result<Option<Shown>, Error> {
-    let mut touched: BTreeMap<DocumentPath, Option<Arc<Document>>> = BTreeMap::new();
+    let touched = touched(engine, interest, from, to).await?;
+    Ok(touched.map(|touched| told(interest, touched, to)))
+}
+
+/// The documents that were in the target (limits not considered) at any time after `from`, up to and including `to`,
+/// or came in or left then, as they are at `to`. `None` as in `replay`.
+pub async fn touched(
+    engine: &Engine,
+    interest: &Interest,
+    from: Version,
+    to: Version,
+) -> Result<Option<Touched>, Error> {
+    let mut touched = Touched::new();
     let mut at = from;
     while at < to {
         let (entries, complete_to) = match engine.entries_since(at, ENTRIES_PER_PIECE).await? {
@@ -169,6 +183,11 @@ pub async fn replay(
         // Reading may run on this thread, and an hour of changes is long.
         tokio::task::yield_now().await;
     }
+    Ok(Some(touched))
+}
+
+/// What is told of documents that were touched, in a target whose members do not depend on each other.
+pub fn told(interest: &Interest, touched: Touched, to: Version) -> Shown {
     let mut shown = Shown {
         as_of: to,
         ..Shown::default()
@@ -183,7 +202,7 @@ pub async fn replay(
                 .push((path, after.map(|document| interest.show(&document)))),
         }
     }
-    Ok(Some(shown))
+    shown
 }
 
 #[cfg(test)]
