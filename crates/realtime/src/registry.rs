@@ -99,6 +99,8 @@ pub struct Registry {
     by_identity: HashMap<Vec<u8>, SharedId>,
     targets: HashMap<SharedId, Shared>,
     matcher: Matcher,
+    /// Who follows a document while it fills: the inverse of all `Filling::followed`.
+    followed: HashMap<DocumentPath, BTreeSet<SharedId>>,
     /// Those whose result has arrived and is not installed.
     arrived: BTreeSet<SharedId>,
 }
@@ -136,6 +138,13 @@ impl Registry {
         (id, self.fill(id, version, 0, Vec::new()))
     }
 
+    /// Adds a watcher to a target that is watched.
+    pub fn join(&mut self, id: SharedId, watcher: (SessionId, i32)) {
+        if let Some(shared) = self.targets.get_mut(&id) {
+            shared.watchers.insert(watcher);
+        }
+    }
+
     /// Removes a watcher, and the target with its last one.
     pub fn unwatch(&mut self, id: SharedId, watcher: (SessionId, i32)) {
         let Some(shared) = self.targets.get_mut(&id) else {
@@ -155,6 +164,9 @@ impl Registry {
         self.matcher.remove(&shared.interest, id);
         self.by_identity.remove(&shared.identity);
         self.arrived.remove(&id);
+        for path in shared.filling.iter().flat_map(|filling| &filling.followed) {
+            unfollow(&mut self.followed, id, path);
+        }
         shared.watchers
     }
 
@@ -181,28 +193,42 @@ impl Registry {
         up_to: Version,
     ) -> BTreeMap<SharedId, Vec<Dated>> {
         let mut routed: BTreeMap<SharedId, Vec<Dated>> = BTreeMap::new();
-        let mut followed: HashSet<(SharedId, DocumentPath)> = HashSet::new();
+        let mut followed: HashMap<&DocumentPath, BTreeSet<SharedId>> = HashMap::new();
+        let mut candidates = Vec::new();
         for entry in entries.iter().filter(|entry| entry.version <= up_to) {
             for change in &entry.changes {
-                for id in self.matcher.candidates(&change.path) {
-                    let Some(shared) = self.targets.get(&id) else {
-                        continue;
-                    };
-                    let subject = (id, change.path.clone());
-                    if shared.interest.concerns(change)
-                        || shared
-                            .filling
-                            .as_ref()
-                            .is_some_and(|filling| filling.followed.contains(&change.path))
-                        || followed.contains(&subject)
-                    {
-                        routed
-                            .entry(id)
-                            .or_default()
-                            .push((entry.version, change.clone()));
-                        followed.insert(subject);
-                    }
+                candidates.clear();
+                self.matcher.candidates(change, &mut candidates);
+                // The matcher knows nothing of what a target was told before.
+                let mut concerned: BTreeSet<SharedId> = candidates
+                    .iter()
+                    .copied()
+                    .filter(|id| {
+                        self.targets
+                            .get(id)
+                            .is_some_and(|shared| shared.interest.concerns(change))
+                    })
+                    .chain(
+                        self.followed
+                            .get(&change.path)
+                            .into_iter()
+                            .flatten()
+                            .copied(),
+                    )
+                    .collect();
+                if let Some(before) = followed.get(&change.path) {
+                    concerned.extend(before);
                 }
+                if concerned.is_empty() {
+                    continue;
+                }
+                for id in &concerned {
+                    routed
+                        .entry(*id)
+                        .or_default()
+                        .push((entry.version, change.clone()));
+                }
+                followed.insert(&change.path, concerned);
             }
         }
         routed
@@ -214,9 +240,10 @@ impl Registry {
             return Absorbed::Held;
         };
         if let Some(filling) = &mut shared.filling {
-            filling
-                .followed
-                .extend(changes.iter().map(|(_, change)| change.path.clone()));
+            for (_, change) in &changes {
+                follow(&mut self.followed, id, &change.path);
+                filling.followed.insert(change.path.clone());
+            }
             filling.held.extend(changes);
             if filling.held.len() <= HELD_CHANGES_MAX {
                 return Absorbed::Held;
@@ -328,6 +355,9 @@ impl Registry {
             shared.filling = Some(filling);
             return None;
         };
+        for path in &filling.followed {
+            unfollow(&mut self.followed, id, path);
+        }
         let (contained, later): (Vec<Dated>, Vec<Dated>) = filling
             .held
             .into_iter()
@@ -388,7 +418,14 @@ impl Registry {
         self.arrived.remove(&id);
         let generation = self.last_generation;
         let shared = self.targets.get_mut(&id)?;
-        let followed = held.iter().map(|(_, change)| change.path.clone()).collect();
+        for path in shared.filling.iter().flat_map(|filling| &filling.followed) {
+            unfollow(&mut self.followed, id, path);
+        }
+        let followed: HashSet<DocumentPath> =
+            held.iter().map(|(_, change)| change.path.clone()).collect();
+        for path in &followed {
+            follow(&mut self.followed, id, path);
+        }
         shared.filling = Some(Filling {
             generation,
             attempts,
@@ -440,6 +477,27 @@ impl Results for Registry {
             .get(&target)
             .and_then(|shared| shared.result.as_ref())
             .map_or(0, ResultSet::len)
+    }
+}
+
+fn follow(
+    followed: &mut HashMap<DocumentPath, BTreeSet<SharedId>>,
+    id: SharedId,
+    path: &DocumentPath,
+) {
+    followed.entry(path.clone()).or_default().insert(id);
+}
+
+fn unfollow(
+    followed: &mut HashMap<DocumentPath, BTreeSet<SharedId>>,
+    id: SharedId,
+    path: &DocumentPath,
+) {
+    if let Some(ids) = followed.get_mut(path) {
+        ids.remove(&id);
+        if ids.is_empty() {
+            followed.remove(path);
+        }
     }
 }
 
