@@ -80,6 +80,8 @@ export class Raw {
       send: message => call.write(message),
       end: () => call.end(),
       cancel: () => call.cancel(),
+      pause: () => call.pause(),
+      resume: () => call.resume(),
       pending: () => arrived.length,
       next: (ms = 10_000) => {
         if (arrived.length) return Promise.resolve(arrived.shift());
