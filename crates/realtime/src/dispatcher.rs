@@ -1,10 +1,11 @@
-//! The one task that hears of commits and tells the sessions, and the handles in front of it.
+//! The one task that hears of commits and tells the sessions.
 //!
 //! # The loop
 //!
 //! Requests come through one bounded queue, commits through the tail of the engine, results that were
 //! read through a set of jobs. Entries are taken in bounded pieces, so that requests are heard between
-//! them. After each step the sessions that it touched are flushed, if they may speak.
+//! them. After each entry the sessions that it touched are flushed, if they may speak: so every commit is a snapshot of
+//! its own for those who follow, and several are one for those who do not.
 //!
 //! What is ready is taken in a fixed order, so that the same events have the same outcome: jobs that are done, streams
 //! that call, heartbeats, and then requests and entries by turns. None of the first three can go on by itself: each
@@ -19,36 +20,45 @@
 //! takes longer than `READ_ALONE_MAX` goes back to the jobs: as long as it breaks faster than it can be
 //! read its own streams wait, and no others.
 //!
+//! # Heartbeats
+//!
+//! A session that has said nothing for a period is told a snapshot with a fresh read time, the first time a little after
+//! its first snapshot. Those that are due together are told in slices, between which others are served.
+//!
 //! # What is not done
 //!
-//! Sessions are not bounded here: whoever accepts connections bounds them.
+//! Streams are not bounded here: whoever accepts connections bounds them.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use watchfire_engine::{CommitEntry, Engine, EntriesSince, Error, Version};
 use watchfire_model::watch::{Cause, Target};
 
+use crate::cohort::{Cohorts, Gone, PATIENCE};
 use crate::error::{SessionError, StreamEnd, cause};
 use crate::job::Job;
-use crate::outbox::{Outbox, Queue, Signal};
+use crate::outbox::{Queue, Signal, Weight};
 use crate::registry::{Absorbed, Reading, Registry};
+use crate::request::Command;
 use crate::result::{self, Filled, Results, Shown};
 use crate::resume::{self, Point};
 use crate::session::{Session, Watch};
 use crate::target::{
-    AddTarget, DOCUMENTS_PER_TARGET_MAX, Interest, SessionId, SharedId, identity, stable_hash,
+    AddTarget, DOCUMENTS_PER_TARGET_MAX, Interest, SessionId, SharedId, StreamId, identity,
+    stable_hash,
 };
 
 /// How often idle streams get a snapshot with a fresh read time; clients give up after 120 s of silence.
 pub const HEARTBEAT: Duration = Duration::from_secs(30);
-/// Requests that wait for the dispatcher; more make their callers wait.
-pub const COMMANDS_MAX: usize = 1_024;
+/// When a stream that has just got its first snapshot gets its first heartbeat, if that is sooner.
+pub const FIRST_HEARTBEAT: Duration = Duration::from_secs(3);
+/// Sessions whose heartbeats are told in one go.
+pub const BEATS_PER_STEP: usize = 1_024;
 /// Entries taken in one step.
 pub const ENTRIES_PER_STEP: usize = 256;
 /// Results and replays that are read at the same time.
@@ -57,123 +67,6 @@ pub const JOBS_MAX: usize = 16;
 pub const ATTEMPTS_MAX: u32 = 3;
 /// How long the dispatcher reads a result itself, and with it how long one target may hold up the others.
 pub const READ_ALONE_MAX: Duration = Duration::from_millis(500);
-
-#[derive(Debug)]
-enum Command {
-    Add {
-        session: SessionId,
-        queue: Arc<Queue>,
-        add: AddTarget,
-        reply: oneshot::Sender<Result<(), SessionError>>,
-    },
-    Remove {
-        session: SessionId,
-        target_id: i32,
-    },
-    Close,
-}
-
-/// The listeners of one database. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Hub {
-    commands: mpsc::Sender<Command>,
-    signal: Arc<Signal>,
-    last_session: Arc<AtomicU64>,
-    task: Arc<Mutex<Option<JoinHandle<()>>>>,
-}
-
-impl Hub {
-    /// Starts the dispatcher. Needs a Tokio runtime.
-    pub fn start(engine: Engine) -> Self {
-        Self::start_with(engine, HEARTBEAT)
-    }
-
-    /// As `start`, with another time between heartbeats (not zero).
-    pub fn start_with(engine: Engine, heartbeat: Duration) -> Self {
-        let (commands, requests) = mpsc::channel(COMMANDS_MAX);
-        let signal = Arc::new(Signal::default());
-        let dispatcher = Dispatcher::new(engine, requests, Arc::clone(&signal), heartbeat);
-        let task = tokio::spawn(dispatcher.run());
-        Self {
-            commands,
-            signal,
-            last_session: Arc::default(),
-            task: Arc::new(Mutex::new(Some(task))),
-        }
-    }
-
-    /// A new stream. It costs nothing until its first request.
-    pub fn connect(&self) -> (SessionHandle, Outbox) {
-        let session = SessionId(self.last_session.fetch_add(1, Ordering::Relaxed) + 1);
-        let (queue, outbox) = Queue::new(session, Arc::clone(&self.signal));
-        (
-            SessionHandle {
-                session,
-                queue,
-                commands: self.commands.clone(),
-            },
-            outbox,
-        )
-    }
-
-    /// Ends all streams cleanly (their outboxes give `None`) and the dispatcher. Later requests are refused.
-    pub async fn close(&self) {
-        // A dispatcher that is gone is closed already.
-        let _ = self.commands.send(Command::Close).await;
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(task) = task
-            && let Err(error) = task.await
-        {
-            tracing::error!(%error, "the dispatcher of listeners had failed");
-        }
-    }
-}
-
-/// The requesting side of a listen stream.
-#[derive(Clone, Debug)]
-pub struct SessionHandle {
-    session: SessionId,
-    queue: Arc<Queue>,
-    commands: mpsc::Sender<Command>,
-}
-
-impl SessionHandle {
-    /// Watches a target. What concerns the target alone is answered through the outbox; an error here
-    /// ends the whole stream.
-    pub async fn add(&self, add: AddTarget) -> Result<(), SessionError> {
-        let (reply, answer) = oneshot::channel();
-        let command = Command::Add {
-            session: self.session,
-            queue: Arc::clone(&self.queue),
-            add,
-            reply,
-        };
-        if self.commands.send(command).await.is_err() {
-            self.queue.end(None);
-            return Err(SessionError::Ended);
-        }
-        answer.await.unwrap_or(Err(SessionError::Ended))
-    }
-
-    /// Ends a target; the outbox acknowledges. One that is not active was ended before and is not answered.
-    pub async fn remove(&self, target_id: i32) {
-        if self
-            .commands
-            .send(Command::Remove {
-                session: self.session,
-                target_id,
-            })
-            .await
-            .is_err()
-        {
-            self.queue.end(None);
-        }
-    }
-}
 
 /// What a job came back with.
 #[derive(Debug)]
@@ -192,13 +85,8 @@ enum Done {
     Settled(Version),
 }
 
-#[derive(Debug)]
-struct Connected {
-    session: Session,
-    queue: Arc<Queue>,
-}
-
-struct Dispatcher {
+/// The task's state.
+pub struct Dispatcher {
     engine: Engine,
     /// Check of the database in tokens.
     database: u64,
@@ -207,9 +95,11 @@ struct Dispatcher {
     signal: Arc<Signal>,
     heartbeat: Duration,
     registry: Registry,
-    sessions: HashMap<SessionId, Connected>,
-    /// Sessions that had something to tell and could not.
+    cohorts: Cohorts,
+    /// Sessions that have something to tell and were not asked yet, or wait for a result that others wait for too.
     behind: BTreeSet<SessionId>,
+    /// Sessions of several streams that wait for room.
+    crowded: BTreeSet<SessionId>,
     /// Every entry up to here was processed.
     version: Version,
     /// Whose turn it is when both requests and entries wait.
@@ -219,7 +109,10 @@ struct Dispatcher {
     jobs: JoinSet<Done>,
     job_permits: Arc<Semaphore>,
     last_watch: u64,
-    /// A heartbeat that is told when `version` has come so far.
+    /// When heartbeats are due.
+    beats: BTreeSet<(Instant, SessionId)>,
+    /// Sessions whose heartbeat is told when `version` has come to `beat_at`.
+    beating: Vec<SessionId>,
     beat_at: Option<Version>,
     settling: bool,
 }
@@ -234,7 +127,8 @@ impl Drop for Dispatcher {
 }
 
 impl Dispatcher {
-    fn new(
+    /// For the listeners of one database; `heartbeat` must not be zero.
+    pub fn new(
         engine: Engine,
         requests: mpsc::Receiver<Command>,
         signal: Arc<Signal>,
@@ -250,29 +144,36 @@ impl Dispatcher {
             signal,
             heartbeat,
             registry: Registry::default(),
-            sessions: HashMap::new(),
+            cohorts: Cohorts::default(),
             behind: BTreeSet::new(),
+            crowded: BTreeSet::new(),
             version,
             requests_first: true,
             stuck_at: None,
             jobs: JoinSet::new(),
             job_permits: Arc::new(Semaphore::new(JOBS_MAX)),
             last_watch: 0,
+            beats: BTreeSet::new(),
+            beating: Vec::new(),
             beat_at: None,
             settling: false,
         }
     }
 
-    async fn run(mut self) {
-        // The first comes after a whole period: a stream that has just begun needs none.
-        let mut heartbeat =
-            tokio::time::interval_at(Instant::now() + self.heartbeat, self.heartbeat);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Serves until it is told to close, the database is closed, or all handles are gone.
+    pub async fn run(mut self) {
+        let mut patience = tokio::time::interval(PATIENCE);
+        patience.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let stragglers = self.cohorts.give();
+            for stream in stragglers {
+                self.part(stream);
+            }
             let tail = *self.tail.borrow_and_update();
             let work = tail > self.version && self.stuck_at != Some(tail);
             let signal = Arc::clone(&self.signal);
             let requests_first = self.requests_first;
+            let beat = self.beats.first().map(|(due, _)| *due);
             tokio::select! {
                 biased;
                 Some(done) = self.jobs.join_next(), if !self.jobs.is_empty() => match done {
@@ -286,7 +187,8 @@ impl Dispatcher {
                     }
                 },
                 () = signal.called() => self.called(),
-                _ = heartbeat.tick() => self.settle(),
+                () = until(beat), if beat.is_some() && !self.settling && self.beating.is_empty() => self.beats_due(),
+                _ = patience.tick(), if !self.crowded.is_empty() => self.lose_patience(),
                 () = std::future::ready(()), if work && !requests_first => {
                     self.requests_first = true;
                     self.step(tail).await;
@@ -294,12 +196,17 @@ impl Dispatcher {
                 command = self.requests.recv() => {
                     self.requests_first = false;
                     match command {
-                        Some(Command::Add { session, queue, add, reply }) => {
-                            let answer = self.add(session, queue, add).await;
+                        Some(Command::Add { stream, queue, add, reply }) => {
+                            let answer = self.add(stream, queue, add).await;
                             // A caller that no longer waits is told by its outbox.
                             let _ = reply.send(answer);
                         }
-                        Some(Command::Remove { session, target_id }) => self.remove(session, target_id),
+                        Some(Command::Remove { stream, target_id }) => self.remove(stream, target_id),
+                        Some(Command::Fail { stream, target_id, cause }) => self.fail(stream, target_id, cause),
+                        Some(Command::End { stream, end }) => {
+                            let gone = self.cohorts.end(stream, Some(end));
+                            self.forget(gone);
+                        }
                         Some(Command::Close) | None => {
                             self.end_all(None);
                             return;
@@ -313,30 +220,39 @@ impl Dispatcher {
                     }
                 }
                 () = std::future::ready(()), if work => self.step(tail).await,
+                // Nothing else to do; what was said is given on.
+                () = std::future::ready(()), if self.cohorts.is_giving() => {}
             }
         }
     }
 
     async fn add(
         &mut self,
-        id: SessionId,
+        stream: StreamId,
         queue: Arc<Queue>,
         add: AddTarget,
     ) -> Result<(), SessionError> {
         if queue.is_over() {
             return Err(SessionError::Ended);
         }
+        if self.cohorts.of(stream).is_none() {
+            let session = Session::new(self.database);
+            self.cohorts.open(stream, queue, session);
+        }
+        let Some(id) = self.part(stream) else {
+            return Err(SessionError::Ended);
+        };
         let database = self.database;
-        let connected = self.sessions.entry(id).or_insert_with(|| Connected {
-            session: Session::new(database),
-            queue,
-        });
-        let session = &mut connected.session;
+        let tail = *self.tail.borrow();
+        let not_before = self.engine.seen_version();
+        let Some(cohort) = self.cohorts.get_mut(id) else {
+            return Err(SessionError::Ended);
+        };
+        let session = &mut cohort.session;
         let Some(target_id) = session.admit(add.target_id)? else {
             self.answer(id);
             return Ok(());
         };
-        let tail = *self.tail.borrow();
         let (identity, interest, mut watch) = match Self::watch_of(database, &add, tail) {
             Ok(checked) => checked,
             Err(cause) => {
@@ -351,6 +267,7 @@ impl Dispatcher {
         self.last_watch += 1;
         watch.watch = self.last_watch;
         watch.shared = shared;
+        watch.not_before = not_before;
         session.watch(target_id, watch);
         let from = if self.registry.stands(shared) {
             session.filled(target_id)
@@ -362,8 +279,25 @@ impl Dispatcher {
         if let Some(reading) = reading {
             self.read(reading).await;
         }
+        if not_before > tail {
+            // Somebody has read what the tail has not come to: have it looked for now.
+            self.settle();
+        }
         self.flush([id].into());
         Ok(())
+    }
+
+    /// Gives a stream a session of its own.
+    fn part(&mut self, stream: StreamId) -> Option<SessionId> {
+        let (id, copied) = self.cohorts.part(stream)?;
+        if let Some(targets) = copied {
+            for (target_id, shared) in targets {
+                self.registry.join(shared, (id, target_id));
+            }
+            self.behind.insert(id);
+            self.await_beat(id, self.heartbeat);
+        }
+        Some(id)
     }
 
     /// Checks a request; the numbers of the watch are filled in later.
@@ -396,15 +330,18 @@ impl Dispatcher {
             replay_from,
             reset,
             expected_count: add.expected_count,
+            not_before: Version::default(),
         };
         Ok((identity, interest, watch))
     }
 
-    fn remove(&mut self, id: SessionId, target_id: i32) {
-        let Some(connected) = self.sessions.get_mut(&id) else {
+    fn remove(&mut self, stream: StreamId, target_id: i32) {
+        let Some(id) = self.part(stream) else {
             return;
         };
-        if let Some(shared) = connected.session.remove(target_id) {
+        if let Some(cohort) = self.cohorts.get_mut(id)
+            && let Some(shared) = cohort.session.remove(target_id)
+        {
             self.registry.unwatch(shared, (id, target_id));
         }
         self.answer(id);
@@ -412,29 +349,59 @@ impl Dispatcher {
         self.flush([id].into());
     }
 
-    fn called(&mut self) {
-        for id in self.signal.take_gone() {
-            self.disconnect(id);
+    /// Ends a target of one stream with a cause.
+    fn fail(&mut self, stream: StreamId, target_id: i32, cause: Cause) {
+        let Some(id) = self.part(stream) else {
+            return;
+        };
+        if let Some(cohort) = self.cohorts.get_mut(id)
+            && let Some((shared, _)) = cohort.session.watching(target_id)
+        {
+            cohort.session.fail(target_id, cause);
+            self.registry.unwatch(shared, (id, target_id));
         }
-        self.flush(BTreeSet::new());
+        self.answer(id);
+        self.flush([id].into());
     }
 
-    fn disconnect(&mut self, id: SessionId) {
-        self.behind.remove(&id);
-        if let Some(connected) = self.sessions.remove(&id) {
-            for (target_id, shared) in connected.session.targets() {
-                self.registry.unwatch(shared, (id, target_id));
-            }
+    fn called(&mut self) {
+        for stream in self.signal.take_gone() {
+            let gone = self.cohorts.close(stream);
+            self.forget(gone);
+        }
+        let ready = self.signal.take_ready();
+        let ready = ready
+            .into_iter()
+            .filter_map(|stream| self.cohorts.of(stream));
+        let ready = ready.collect();
+        self.flush(ready);
+    }
+
+    /// Cleans up after a session that is gone.
+    fn forget(&mut self, gone: Option<Gone>) {
+        let Some(Gone {
+            session,
+            targets,
+            beat_due,
+        }) = gone
+        else {
+            return;
+        };
+        self.behind.remove(&session);
+        self.crowded.remove(&session);
+        if let Some(due) = beat_due {
+            self.beats.remove(&(due, session));
+        }
+        for (target_id, shared) in targets {
+            self.registry.unwatch(shared, (session, target_id));
         }
     }
 
     fn end_all(&mut self, end: Option<&StreamEnd>) {
-        let ids: BTreeSet<SessionId> = self.sessions.keys().copied().collect();
-        for id in ids {
-            if let Some(connected) = self.sessions.get(&id) {
-                connected.queue.end(end.cloned());
-            }
-            self.disconnect(id);
+        let streams: BTreeSet<StreamId> = self.cohorts.streams().collect();
+        for stream in streams {
+            let gone = self.cohorts.end(stream, end.cloned());
+            self.forget(gone);
         }
     }
 
@@ -504,8 +471,8 @@ impl Dispatcher {
             Err(error) => {
                 if self.registry.awaits(shared, generation) {
                     for (id, target_id) in self.registry.remove(shared) {
-                        if let Some(connected) = self.sessions.get_mut(&id) {
-                            connected.session.fail(target_id, cause(&error));
+                        if let Some(cohort) = self.cohorts.get_mut(id) {
+                            cohort.session.fail(target_id, cause(&error));
                             self.answer(id);
                             self.behind.insert(id);
                         }
@@ -518,10 +485,10 @@ impl Dispatcher {
 
     fn replay(&mut self, session: SessionId, target_id: i32, from: Option<Version>) {
         let Some(from) = from else { return };
-        let Some(connected) = self.sessions.get_mut(&session) else {
+        let Some(cohort) = self.cohorts.get_mut(session) else {
             return;
         };
-        let Some((shared, watch)) = connected.session.watching(target_id) else {
+        let Some((shared, watch)) = cohort.session.watching(target_id) else {
             return;
         };
         let Some(interest) = self.registry.interest(shared).cloned() else {
@@ -542,9 +509,7 @@ impl Dispatcher {
                 shown,
             }
         });
-        connected
-            .session
-            .replayed_by(target_id, watch, Job::new(work));
+        cohort.session.replayed_by(target_id, watch, Job::new(work));
     }
 
     fn settle(&mut self) {
@@ -574,9 +539,9 @@ impl Dispatcher {
                 watch,
                 shown,
             } => {
-                if let Some(connected) = self.sessions.get_mut(&session) {
+                if let Some(cohort) = self.cohorts.get_mut(session) {
                     // A changelog that cannot be read is answered like one that is too short.
-                    connected
+                    cohort
                         .session
                         .replayed(target_id, watch, shown.ok().flatten().as_ref());
                     self.behind.insert(session);
@@ -584,7 +549,9 @@ impl Dispatcher {
             }
             Done::Settled(version) => {
                 self.settling = false;
-                self.beat_at = Some(version);
+                if !self.beating.is_empty() {
+                    self.beat_at = Some(version);
+                }
             }
         }
         self.install_due().await;
@@ -613,16 +580,20 @@ impl Dispatcher {
                     .stop(self.version)
                     .unwrap_or(complete_to)
                     .min(complete_to);
-                let broken = self.process(&entries, stop);
-                self.read_all(broken).await;
+                for entry in entries.iter().filter(|entry| entry.version <= stop) {
+                    let broken = self.process(std::slice::from_ref(entry), entry.version);
+                    self.read_all(broken).await;
+                    self.flush(BTreeSet::new());
+                }
+                self.version = stop;
             }
             Ok(EntriesSince::TooOld) => {
                 self.version = tail;
                 let readings = self.registry.restart(tail);
                 for reading in &readings {
                     for (id, target_id) in self.registry.watchers(reading.shared) {
-                        if let Some(connected) = self.sessions.get_mut(&id) {
-                            connected.session.lost(target_id);
+                        if let Some(cohort) = self.cohorts.get_mut(id) {
+                            cohort.session.lost(target_id);
                         }
                     }
                 }
@@ -652,8 +623,8 @@ impl Dispatcher {
                 Absorbed::Broken(reading) => readings.push(reading),
                 Absorbed::Lost(reading) => {
                     for (id, target_id) in self.registry.watchers(shared) {
-                        if let Some(connected) = self.sessions.get_mut(&id) {
-                            connected.session.lost(target_id);
+                        if let Some(cohort) = self.cohorts.get_mut(id) {
+                            cohort.session.lost(target_id);
                         }
                     }
                     readings.push(reading);
@@ -680,8 +651,8 @@ impl Dispatcher {
                 continue;
             }
             for (id, target_id) in self.registry.watchers(shared) {
-                if let Some(connected) = self.sessions.get_mut(&id) {
-                    let from = connected.session.filled(target_id);
+                if let Some(cohort) = self.cohorts.get_mut(id) {
+                    let from = cohort.session.filled(target_id);
                     self.behind.insert(id);
                     self.replay(id, target_id, from);
                 }
@@ -693,10 +664,52 @@ impl Dispatcher {
     fn tell(&mut self, shared: SharedId, shown: Shown) {
         let shown = Arc::new(shown);
         for (id, target_id) in self.registry.watchers(shared) {
-            if let Some(connected) = self.sessions.get_mut(&id) {
-                connected.session.absorb(target_id, &shown);
+            if let Some(cohort) = self.cohorts.get_mut(id) {
+                cohort.session.absorb(target_id, &shown);
                 self.behind.insert(id);
             }
+        }
+    }
+
+    /// Plans a session's next heartbeat, if that is sooner than what is planned.
+    fn await_beat(&mut self, id: SessionId, after: Duration) {
+        let due = Instant::now() + after;
+        if let Some(cohort) = self.cohorts.get_mut(id) {
+            if let Some(planned) = cohort.beat_due {
+                if planned <= due {
+                    return;
+                }
+                self.beats.remove(&(planned, id));
+            }
+            cohort.beat_due = Some(due);
+            self.beats.insert((due, id));
+        }
+    }
+
+    /// Takes those whose heartbeat is due, and asks for a version that they can be told.
+    fn beats_due(&mut self) {
+        let now = Instant::now();
+        while self.beating.len() < BEATS_PER_STEP
+            && let Some((due, id)) = self.beats.first().copied()
+            && due <= now
+        {
+            self.beats.pop_first();
+            let Some(cohort) = self.cohorts.get_mut(id) else {
+                continue;
+            };
+            let spoke = cohort.spoke_at + self.heartbeat;
+            let next = if spoke > now && cohort.beaten {
+                spoke
+            } else {
+                cohort.beaten = true;
+                self.beating.push(id);
+                now + self.heartbeat
+            };
+            cohort.beat_due = Some(next);
+            self.beats.insert((next, id));
+        }
+        if !self.beating.is_empty() {
+            self.settle();
         }
     }
 
@@ -705,18 +718,20 @@ impl Dispatcher {
             return;
         }
         if let Some(at) = self.beat_at.take() {
-            for (id, connected) in &mut self.sessions {
-                connected.session.beat(at);
-                self.behind.insert(*id);
+            for id in std::mem::take(&mut self.beating) {
+                if let Some(cohort) = self.cohorts.get_mut(id) {
+                    cohort.session.beat(at);
+                    self.behind.insert(id);
+                }
             }
         }
     }
 
     fn answer(&mut self, id: SessionId) {
-        if let Some(connected) = self.sessions.get_mut(&id) {
-            let answers = connected.session.take_answers();
+        if let Some(cohort) = self.cohorts.get_mut(id) {
+            let answers = cohort.session.take_answers();
             if !answers.is_empty() {
-                connected.queue.answer(answers);
+                self.cohorts.say(id, answers, Weight::Answer);
             }
         }
     }
@@ -725,23 +740,97 @@ impl Dispatcher {
     fn flush(&mut self, touched: BTreeSet<SessionId>) {
         let mut ids = std::mem::take(&mut self.behind);
         ids.extend(touched);
+        if ids.is_empty() {
+            return;
+        }
+        let now = Instant::now();
         for id in ids {
-            let Some(Connected { session, queue }) = self.sessions.get_mut(&id) else {
+            self.flush_one(id, now);
+        }
+    }
+
+    fn flush_one(&mut self, id: SessionId, now: Instant) {
+        let Some(cohort) = self.cohorts.get_mut(id) else {
+            return;
+        };
+        if !cohort.session.is_dirty() {
+            self.rest(id);
+            return;
+        }
+        if cohort.session.held(self.version, &self.registry) {
+            cohort.session.defer();
+            self.behind.insert(id);
+            return;
+        }
+        if !self.cohorts.has_room(id) {
+            // It is called when somebody has read.
+            let shared = self.cohorts.is_shared(id);
+            if let Some(cohort) = self.cohorts.get_mut(id) {
+                cohort.session.defer();
+                cohort.waits_since.get_or_insert(now);
+            }
+            if shared {
+                self.crowded.insert(id);
+            }
+            return;
+        }
+        let Some(cohort) = self.cohorts.get_mut(id) else {
+            return;
+        };
+        let (events, ended) = cohort.session.flush(self.version, &self.registry);
+        cohort.waits_since = None;
+        cohort.spoke_at = now;
+        let first = cohort.beat_due.is_none() && cohort.session.has_current();
+        self.crowded.remove(&id);
+        self.cohorts.say(id, events, Weight::Told);
+        for (target_id, shared) in ended {
+            self.registry.unwatch(shared, (id, target_id));
+        }
+        if first {
+            self.await_beat(id, self.heartbeat.min(FIRST_HEARTBEAT));
+        }
+        self.rest(id);
+    }
+
+    /// A session may be at rest, and then be one with another.
+    fn rest(&mut self, id: SessionId) {
+        let Some((gone, joined)) = self.cohorts.rest(id) else {
+            return;
+        };
+        let early = gone
+            .beat_due
+            .map(|due| due.saturating_duration_since(Instant::now()));
+        self.forget(Some(gone));
+        if let Some(early) = early {
+            self.await_beat(joined, early);
+        }
+    }
+
+    /// Members who have not read for too long are told apart, so that the others of their cohort go on.
+    fn lose_patience(&mut self) {
+        let now = Instant::now();
+        for id in std::mem::take(&mut self.crowded) {
+            let Some(waits_since) = self.cohorts.get(id).and_then(|cohort| cohort.waits_since)
+            else {
                 continue;
             };
-            if !session.is_dirty() {
+            if now.duration_since(waits_since) < PATIENCE {
+                self.crowded.insert(id);
                 continue;
             }
-            if session.held(&self.registry) || !queue.has_room() {
-                session.defer();
-                self.behind.insert(id);
-                continue;
+            for stream in self.cohorts.without_room(id) {
+                self.part(stream);
             }
-            let (events, ended) = session.flush(self.version, &self.registry);
-            queue.tell(events);
-            for (target_id, shared) in ended {
-                self.registry.unwatch(shared, (id, target_id));
-            }
+            self.behind.insert(id);
         }
+        self.flush(BTreeSet::new());
+    }
+}
+
+/// Waits until a moment; for ever if there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }

@@ -15,7 +15,7 @@ pub enum SessionError {
     Ended,
 }
 
-/// Why a stream ends without being asked to. Both are retryable: the client connects again and resumes.
+/// Why a stream ends without being asked to. The client may connect again and resume.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StreamEnd {
     /// The caller goes on sending requests and does not read the answers.
@@ -24,6 +24,9 @@ pub enum StreamEnd {
     /// The engine cannot be read.
     #[error("{0}")]
     Unavailable(String),
+    /// The caller's token has expired: it must bring a new one.
+    #[error("the token of the listen stream's caller has expired")]
+    TokenExpired,
 }
 
 /// What a target that cannot be read ends with.

@@ -40,18 +40,21 @@
 //! A token that is too old for the changelog is answered by a reset, not by an existence filter.
 
 pub mod catch_up;
+pub mod cohort;
 pub mod dispatcher;
 pub mod error;
+pub mod hub;
 pub mod job;
 pub mod matcher;
 pub mod outbox;
 pub mod registry;
+pub mod request;
 pub mod result;
 pub mod resume;
 pub mod session;
 pub mod target;
 
-pub use dispatcher::{Hub, SessionHandle};
 pub use error::{SessionError, StreamEnd};
-pub use outbox::Outbox;
+pub use hub::{Hub, SessionHandle};
+pub use outbox::{Outbox, Telling};
 pub use target::{AddTarget, Resume};

@@ -1,4 +1,7 @@
-//! One listen stream, as a state machine without IO and without a clock.
+//! What a listen stream has been told and is owed, as a state machine without IO and without a clock.
+//!
+//! Streams that watch the same targets under the same ids and have been told the same share one session: what it
+//! says is worked out once for all of them (see `cohort`).
 //!
 //! # What a client relies on
 //!
@@ -27,6 +30,7 @@
 //! From every stage back to `Filling` or `Ready`, with a reset, when changes were lost.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use watchfire_engine::Version;
@@ -41,7 +45,7 @@ use crate::target::{self, SharedId};
 /// Active targets of one session; one more is refused by name.
 pub const TARGETS_PER_SESSION_MAX: usize = 1_000;
 /// Documents that a session that cannot speak collects before it gives up and resets its targets.
-pub const PENDING_DOCUMENTS_MAX: usize = 10_000;
+pub const PENDING_DOCUMENTS_MAX: usize = 2_000;
 
 /// A target as the session is told to watch it.
 #[derive(Clone, Debug)]
@@ -59,6 +63,8 @@ pub struct Watch {
     /// The caller may hold documents: the first thing it hears is a reset.
     pub reset: bool,
     pub expected_count: Option<i32>,
+    /// Somebody has read this version when the target was asked for: the first result must not be older.
+    pub not_before: Version,
 }
 
 #[derive(Debug)]
@@ -87,7 +93,7 @@ struct Watched {
 }
 
 /// What is to be told of one document.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Pending {
     /// As it was at `as_of`, the newest that any target knows.
     document: Option<Arc<Document>>,
@@ -106,7 +112,7 @@ impl Pending {
 }
 
 /// Who chooses target ids on this stream.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 enum Ids {
     Undecided,
     Caller,
@@ -116,7 +122,7 @@ enum Ids {
 /// A document, and the view of it that is told: zero for the whole document, else the projecting target.
 type Subject = (DocumentPath, u64);
 
-/// One listen stream.
+/// What one listen stream, or several that are alike, have been told and are owed.
 #[derive(Debug)]
 pub struct Session {
     database: u64,
@@ -141,6 +147,93 @@ impl Session {
             told: Version::default(),
             answers: Vec::new(),
         }
+    }
+
+    /// The same state for a stream that goes its own way from here. A replay that is awaited stays with this one; there
+    /// the other is owed everything.
+    pub fn fork(&self) -> Self {
+        let stage_of = |stage: &Stage| match stage {
+            Stage::Filling { replay_from, reset } => Stage::Filling {
+                replay_from: *replay_from,
+                reset: *reset,
+            },
+            Stage::Ready { reset } => Stage::Ready { reset: *reset },
+            Stage::Replaying { .. } => Stage::Ready { reset: true },
+            Stage::Replayed => Stage::Replayed,
+            Stage::Current => Stage::Current,
+        };
+        let targets = self.targets.iter().map(|(id, watched)| {
+            let forked = Watched {
+                watch: watched.watch.clone(),
+                stage: stage_of(&watched.stage),
+            };
+            (*id, forked)
+        });
+        Self {
+            database: self.database,
+            ids: self.ids,
+            targets: targets.collect(),
+            pending: self.pending.clone(),
+            dirty: self.dirty,
+            told: self.told,
+            answers: Vec::new(),
+        }
+    }
+
+    /// A number that is equal for sessions which are in the same state, when the session is at rest: all targets are
+    /// current and nothing is owed. `is_like` must be asked before two are taken for one.
+    pub fn signature(&self) -> Option<u64> {
+        let rests = !self.dirty
+            && self.pending.is_empty()
+            && self.answers.is_empty()
+            && !self.targets.is_empty()
+            && self
+                .targets
+                .values()
+                .all(|watched| matches!(watched.stage, Stage::Current));
+        rests.then(|| {
+            let mut hasher = DefaultHasher::new();
+            self.ids.hash(&mut hasher);
+            for (id, shared) in self.targets() {
+                (id, shared).hash(&mut hasher);
+            }
+            hasher.finish()
+        })
+    }
+
+    /// Whether both are at rest and will be told the same from now on.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.signature().is_some()
+            && self.signature() == other.signature()
+            && self.ids == other.ids
+            && self.targets().eq(other.targets())
+    }
+
+    /// The version of the last snapshot.
+    pub fn told(&self) -> Version {
+        self.told
+    }
+
+    /// A stream joins that has been told a snapshot at `told`: read times go on from the later of both.
+    pub fn catch_up_with(&mut self, told: Version) {
+        self.told = self.told.max(told);
+    }
+
+    /// The number of active targets.
+    pub fn len(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Whether nothing is watched.
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
+    /// Whether something is told that becomes wrong without further snapshots, so that heartbeats are owed.
+    pub fn has_current(&self) -> bool {
+        self.targets
+            .values()
+            .any(|watched| matches!(watched.stage, Stage::Current))
     }
 
     /// Answers that must go out now.
@@ -362,21 +455,21 @@ impl Session {
     /// told again: when the clock was set back or the disk is full, the version stands still for longer than clients
     /// bear silence.
     pub fn beat(&mut self, version: Version) {
-        if self.told <= version
-            && self
-                .targets
-                .values()
-                .any(|watched| matches!(watched.stage, Stage::Current))
-        {
+        if self.told <= version && self.has_current() {
             self.dirty = true;
         }
     }
 
-    /// Whether a target that was told does not stand at the present version, so that nothing can be told.
-    pub fn held(&self, results: &impl Results) -> bool {
-        self.targets.values().any(|watched| {
-            matches!(watched.stage, Stage::Current | Stage::Replayed)
-                && !results.stands(watched.watch.shared)
+    /// Whether a target that was told does not stand at `version`, the present one, or a first result would be older
+    /// than what somebody had read when it was asked for: then nothing can be told.
+    pub fn held(&self, version: Version, results: &impl Results) -> bool {
+        self.targets.values().any(|watched| match watched.stage {
+            Stage::Filling { .. } | Stage::Replaying { .. } => false,
+            Stage::Ready { .. } => watched.watch.not_before > version,
+            Stage::Replayed => {
+                watched.watch.not_before > version || !results.stands(watched.watch.shared)
+            }
+            Stage::Current => !results.stands(watched.watch.shared),
         })
     }
 

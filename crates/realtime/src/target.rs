@@ -39,6 +39,10 @@ pub struct AddTarget {
 
 /// One listen stream; never used twice in one hub.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(pub u64);
+
+/// One session, which one or more streams share; never used twice in one hub.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
 
 /// One shared target; never zero, never used twice in one hub.

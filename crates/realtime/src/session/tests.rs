@@ -49,6 +49,7 @@ fn watch(shared: u64) -> Watch {
         replay_from: None,
         reset: false,
         expected_count: None,
+        not_before: Version::default(),
     }
 }
 
@@ -128,7 +129,7 @@ fn answers(session: &mut Session) -> Vec<String> {
 }
 
 fn flush(session: &mut Session, at: u64, results: &Fake) -> Vec<String> {
-    assert!(session.is_dirty() && !session.held(results));
+    assert!(session.is_dirty() && !session.held(Version(at), results));
     short(&session.flush(Version(at), results).0)
 }
 
@@ -393,9 +394,9 @@ fn too_many_targets_are_refused_one_by_one() {
 fn a_target_that_is_read_again_holds_the_others() {
     let (session, mut results) = current();
     let documents = results.standing.remove(&1).unwrap();
-    assert!(session.held(&results));
+    assert!(session.held(Version(0), &results));
     results.standing.insert(1, documents);
-    assert!(!session.held(&results));
+    assert!(!session.held(Version(0), &results));
 }
 
 #[test]

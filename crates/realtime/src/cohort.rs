@@ -1,0 +1,412 @@
+//! Streams that watch the same are one cohort: one session, worked out once, told to all.
+//!
+//! # Why
+//!
+//! When a thousand people look at one page, their streams watch the same targets under the same ids and have been told
+//! the same. A change then costs one step of one session, one telling and one encoding, and for each stream no more
+//! than a place in its queue.
+//!
+//! # The life of a stream
+//!
+//! A stream begins with a session of its own (`open`). Once that is at rest, with all of its targets current and nothing
+//! owed, it joins the cohort that is in the same state, if there is one (`rest`). It leaves with a copy of the session
+//! when it asks for something (`part`), and when it cannot keep up, so that it is told merged changes and the others are
+//! told all; at rest again, it joins again.
+//!
+//! # Fairness
+//!
+//! What is said to a large cohort lies in its `outgoing` and is given to its members in slices of `SLICE`, cohort by
+//! cohort in turns (`give`). A member knows up to where it has heard, so that it may leave in the middle.
+//! A cohort has room to speak when most of its members have, by a sample: so it follows the pace of its middle, merges
+//! changes when the middle cannot follow, and those who are slower than that are told apart (`give` names them).
+//! Members who do not read at all hold up the others for at most `PATIENCE` (`without_room` names them then).
+//!
+//! # What is not done
+//!
+//! Cohorts of several members do not join each other.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use watchfire_model::watch::WatchEvent;
+
+use crate::error::StreamEnd;
+use crate::outbox::{Queue, Telling, Weight};
+use crate::session::Session;
+use crate::target::{SessionId, SharedId, StreamId};
+
+/// Streams that are told in one go before it is another cohort's turn.
+pub const SLICE: usize = 1_024;
+/// Tellings that a cohort has not been given yet, past which it does not speak.
+pub const OUTGOING_MAX: usize = 64;
+/// Members that are asked for room.
+const SAMPLE: usize = 32;
+/// How long members who do not read hold up the others of their cohort.
+pub const PATIENCE: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+struct Stream {
+    queue: Arc<Queue>,
+    session: SessionId,
+    /// The number of the last telling of its cohort that it was given.
+    heard: u64,
+    /// Its place among the members of its cohort.
+    place: usize,
+}
+
+/// One session and the streams that are told what it says; at least one.
+#[derive(Debug)]
+pub struct Cohort {
+    pub session: Session,
+    members: Vec<StreamId>,
+    /// Said and not given to all: numbered, in order.
+    outgoing: VecDeque<(u64, Arc<Telling>)>,
+    /// The number of the last telling.
+    said: u64,
+    /// The member to whom `outgoing` is given next, and the number of the last telling when this round began.
+    next: usize,
+    round: u64,
+    /// Where the sample for room begins.
+    sample: usize,
+    /// Under what it can be found by those that are like it.
+    filed: Option<u64>,
+    /// Since when it would speak and has no room.
+    pub waits_since: Option<Instant>,
+    /// When it has spoken last.
+    pub spoke_at: Instant,
+    /// When its next heartbeat is due.
+    pub beat_due: Option<Instant>,
+    /// Whether it has had its first heartbeat, which comes early.
+    pub beaten: bool,
+}
+
+/// All streams of a hub. Bounded by whoever accepts connections.
+#[derive(Debug, Default)]
+pub struct Cohorts {
+    streams: HashMap<StreamId, Stream>,
+    cohorts: HashMap<SessionId, Cohort>,
+    /// Cohorts at rest by signature.
+    at_rest: HashMap<u64, SessionId>,
+    /// Those with something outgoing, each once.
+    giving: VecDeque<SessionId>,
+    last_session: u64,
+}
+
+/// A session that is gone.
+#[derive(Debug)]
+pub struct Gone {
+    pub session: SessionId,
+    /// What it watched.
+    pub targets: Vec<(i32, SharedId)>,
+    /// When its next heartbeat was due.
+    pub beat_due: Option<Instant>,
+}
+
+impl Cohorts {
+    /// The session of a stream.
+    pub fn of(&self, stream: StreamId) -> Option<SessionId> {
+        Some(self.streams.get(&stream)?.session)
+    }
+
+    pub fn get(&self, session: SessionId) -> Option<&Cohort> {
+        self.cohorts.get(&session)
+    }
+
+    pub fn get_mut(&mut self, session: SessionId) -> Option<&mut Cohort> {
+        self.cohorts.get_mut(&session)
+    }
+
+    /// The streams there are.
+    pub fn streams(&self) -> impl Iterator<Item = StreamId> {
+        self.streams.keys().copied()
+    }
+
+    /// The numbers of streams and of sessions.
+    pub fn len(&self) -> (usize, usize) {
+        (self.streams.len(), self.cohorts.len())
+    }
+
+    /// A new stream with a session of its own.
+    pub fn open(&mut self, stream: StreamId, queue: Arc<Queue>, session: Session) -> SessionId {
+        let id = self.add_cohort(session, stream);
+        let stream_state = Stream {
+            queue,
+            session: id,
+            heard: 0,
+            place: 0,
+        };
+        self.streams.insert(stream, stream_state);
+        id
+    }
+
+    /// The session of a stream, which is the stream's own from now on; `Some` when it is a new copy, which watches what
+    /// the cohort does.
+    pub fn part(&mut self, stream: StreamId) -> Option<(SessionId, Option<Vec<(i32, SharedId)>>)> {
+        let id = self.of(stream)?;
+        let cohort = self.cohorts.get(&id)?;
+        if cohort.members.len() == 1 {
+            return Some((id, None));
+        }
+        let session = cohort.session.fork();
+        let targets: Vec<(i32, SharedId)> = session.targets().collect();
+        self.leave(stream);
+        let own = self.add_cohort(session, stream);
+        if let Some(state) = self.streams.get_mut(&stream) {
+            state.session = own;
+            state.heard = 0;
+            state.place = 0;
+        }
+        Some((own, Some(targets)))
+    }
+
+    /// Ends a stream; with the last of a cohort, its session.
+    pub fn close(&mut self, stream: StreamId) -> Option<Gone> {
+        let id = self.of(stream)?;
+        self.leave(stream);
+        self.streams.remove(&stream);
+        if self.cohorts.get(&id)?.members.is_empty() {
+            return self.remove_cohort(id);
+        }
+        None
+    }
+
+    /// Ends a stream with a reason, after what waits.
+    pub fn end(&mut self, stream: StreamId, end: Option<StreamEnd>) -> Option<Gone> {
+        self.streams.get(&stream)?.queue.end(end);
+        self.close(stream)
+    }
+
+    /// A session has come to rest, or may have: a stream of its own joins the cohort that is like it. Returns what is
+    /// gone then, and whom it joined.
+    pub fn rest(&mut self, id: SessionId) -> Option<(Gone, SessionId)> {
+        let cohort = self.cohorts.get(&id)?;
+        let signature = cohort.session.signature();
+        let other = signature.and_then(|signature| self.at_rest.get(&signature).copied());
+        if let ([stream], Some(other)) = (cohort.members.as_slice(), other)
+            && cohort.outgoing.is_empty()
+            && other != id
+            && let Some(like) = self.cohorts.get(&other)
+            && like.session.is_like(&cohort.session)
+        {
+            let stream = *stream;
+            let joined = cohort.session.told();
+            let gone = self.remove_cohort(id)?;
+            self.enter(stream, other);
+            if let Some(cohort) = self.cohorts.get_mut(&other) {
+                cohort.session.catch_up_with(joined);
+            }
+            return Some((gone, other));
+        }
+        self.file(id, signature);
+        None
+    }
+
+    /// Says something to all streams of a session.
+    pub fn say(&mut self, id: SessionId, events: Vec<WatchEvent>, weight: Weight) {
+        let Some(cohort) = self.cohorts.get_mut(&id) else {
+            return;
+        };
+        let tellings = Telling::pieces(events, weight);
+        if let ([stream], true) = (cohort.members.as_slice(), cohort.outgoing.is_empty()) {
+            if let Some(stream) = self.streams.get(stream) {
+                stream.queue.tell(&tellings);
+            }
+            return;
+        }
+        if cohort.outgoing.is_empty() && !tellings.is_empty() {
+            cohort.next = 0;
+            cohort.round = cohort.said;
+            self.giving.push_back(id);
+        }
+        for telling in tellings {
+            cohort.said += 1;
+            cohort.outgoing.push_back((cohort.said, telling));
+        }
+    }
+
+    /// Whether something is said and not given yet.
+    pub fn is_giving(&self) -> bool {
+        !self.giving.is_empty()
+    }
+
+    /// Gives a slice of what is said to members of the cohort whose turn it is. Returns those who do not keep up.
+    pub fn give(&mut self) -> Vec<StreamId> {
+        let mut stragglers = Vec::new();
+        let Some(id) = self.giving.pop_front() else {
+            return stragglers;
+        };
+        let Some(cohort) = self.cohorts.get_mut(&id) else {
+            return stragglers;
+        };
+        if cohort.next == 0 {
+            cohort.round = cohort.said;
+        }
+        let end = (cohort.next + SLICE).min(cohort.members.len());
+        for name in cohort.members.get(cohort.next..end).unwrap_or_default() {
+            if let Some(stream) = self.streams.get_mut(name) {
+                hand_over(cohort.said, &cohort.outgoing, stream);
+                if stream.queue.straggles() {
+                    stragglers.push(*name);
+                }
+            }
+        }
+        cohort.next = end;
+        if end == cohort.members.len() {
+            cohort.next = 0;
+            let round = cohort.round;
+            while cohort
+                .outgoing
+                .front()
+                .is_some_and(|(number, _)| *number <= round)
+            {
+                cohort.outgoing.pop_front();
+            }
+        }
+        if !cohort.outgoing.is_empty() {
+            self.giving.push_back(id);
+        }
+        stragglers
+    }
+
+    /// Whether a session may speak; when not, the dispatcher is called once there may be room.
+    pub fn has_room(&mut self, id: SessionId) -> bool {
+        let Some(cohort) = self.cohorts.get_mut(&id) else {
+            return false;
+        };
+        if cohort.outgoing.len() >= OUTGOING_MAX {
+            return false;
+        }
+        let len = cohort.members.len();
+        let asked = len.min(SAMPLE);
+        let from = cohort.sample;
+        cohort.sample = cohort.sample.wrapping_add(1);
+        let rooms = (0..asked)
+            .filter_map(|turn| {
+                let place = (from.wrapping_add(turn * len / asked)) % len;
+                self.streams.get(cohort.members.get(place)?)
+            })
+            .filter(|stream| stream.queue.has_room())
+            .count();
+        2 * rooms > asked
+    }
+
+    /// The members of a cohort of several whose queues are full.
+    pub fn without_room(&self, id: SessionId) -> Vec<StreamId> {
+        let Some(cohort) = self.cohorts.get(&id) else {
+            return Vec::new();
+        };
+        let full = |name: &&StreamId| {
+            self.streams
+                .get(name)
+                .is_some_and(|stream| !stream.queue.has_room())
+        };
+        cohort.members.iter().filter(full).copied().collect()
+    }
+
+    /// Whether more than one stream shares the session.
+    pub fn is_shared(&self, id: SessionId) -> bool {
+        self.cohorts
+            .get(&id)
+            .is_some_and(|cohort| cohort.members.len() > 1)
+    }
+
+    fn add_cohort(&mut self, session: Session, stream: StreamId) -> SessionId {
+        self.last_session += 1;
+        let id = SessionId(self.last_session);
+        let cohort = Cohort {
+            session,
+            members: vec![stream],
+            outgoing: VecDeque::new(),
+            said: 0,
+            next: 0,
+            round: 0,
+            sample: 0,
+            filed: None,
+            waits_since: None,
+            spoke_at: Instant::now(),
+            beat_due: None,
+            beaten: false,
+        };
+        self.cohorts.insert(id, cohort);
+        id
+    }
+
+    fn remove_cohort(&mut self, id: SessionId) -> Option<Gone> {
+        self.file(id, None);
+        let cohort = self.cohorts.remove(&id)?;
+        self.giving.retain(|giving| *giving != id);
+        Some(Gone {
+            session: id,
+            targets: cohort.session.targets().collect(),
+            beat_due: cohort.beat_due,
+        })
+    }
+
+    /// Takes a stream out of its cohort, after giving it what it has not been given.
+    fn leave(&mut self, name: StreamId) {
+        let Some(stream) = self.streams.get_mut(&name) else {
+            return;
+        };
+        let Some(cohort) = self.cohorts.get_mut(&stream.session) else {
+            return;
+        };
+        hand_over(cohort.said, &cohort.outgoing, stream);
+        let place = stream.place;
+        if place >= cohort.members.len() {
+            return;
+        }
+        cohort.members.swap_remove(place);
+        if let Some(moved) = cohort.members.get(place).copied()
+            && let Some(stream) = self.streams.get_mut(&moved)
+        {
+            stream.place = place;
+            // It may have come to where this round has been already.
+            hand_over(cohort.said, &cohort.outgoing, stream);
+        }
+        cohort.next = cohort.next.min(cohort.members.len());
+    }
+
+    fn enter(&mut self, name: StreamId, id: SessionId) {
+        if let (Some(stream), Some(cohort)) =
+            (self.streams.get_mut(&name), self.cohorts.get_mut(&id))
+        {
+            stream.session = id;
+            stream.heard = cohort.said;
+            stream.place = cohort.members.len();
+            cohort.members.push(name);
+        }
+    }
+
+    fn file(&mut self, id: SessionId, signature: Option<u64>) {
+        let Some(cohort) = self.cohorts.get_mut(&id) else {
+            return;
+        };
+        if cohort.filed == signature {
+            return;
+        }
+        if let Some(old) = cohort.filed.take()
+            && self.at_rest.get(&old) == Some(&id)
+        {
+            self.at_rest.remove(&old);
+        }
+        if let Some(signature) = signature {
+            cohort.filed = Some(signature);
+            // One that is at rest no more is found no more; it files itself again.
+            self.at_rest.insert(signature, id);
+        }
+    }
+}
+
+/// Gives a stream what it has not heard.
+fn hand_over(said: u64, outgoing: &VecDeque<(u64, Arc<Telling>)>, stream: &mut Stream) {
+    if stream.heard < said {
+        let heard = stream.heard;
+        let unheard = outgoing.partition_point(|(number, _)| *number <= heard);
+        stream
+            .queue
+            .tell(outgoing.range(unheard..).map(|(_, telling)| telling));
+        stream.heard = said;
+    }
+}
