@@ -33,6 +33,8 @@ use crate::order::encode_value;
 use crate::path::{DatabaseName, DocumentPath, Parent, check_collection_id};
 use crate::value::Value;
 
+#[cfg(any(test, feature = "generate"))]
+pub mod generate;
 #[cfg(test)]
 mod tests;
 

@@ -8,9 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::document::Fields;
 use crate::field::FieldPath;
-use crate::filter::{FieldOperator, Filter, UnaryOperator};
-use crate::path::{DatabaseName, Parent};
-use crate::query::{Cursor, Direction, Order, QueryParts, Selector};
+use crate::query::generate::{DOCUMENT_PATHS, fields, plain_query, query as any_query};
+use crate::query::{Direction, Order, QueryParts};
 use crate::time::Timestamp;
 use crate::value::Value;
 
@@ -23,21 +22,6 @@ fn document(path: &str, fields: Fields, version: i64) -> Arc<Document> {
         update_time: Timestamp::from_micros(version).unwrap(),
         fields,
     })
-}
-
-fn parts() -> QueryParts {
-    QueryParts {
-        database: DatabaseName::new("p", "(default)").unwrap(),
-        parent: Parent::Root,
-        selector: Selector::Collection("c".to_owned()),
-        filter: None,
-        order: Vec::new(),
-        start: None,
-        end: None,
-        offset: 0,
-        limit: None,
-        projection: None,
-    }
 }
 
 fn result(query: &Query, state: &State) -> Vec<Arc<Document>> {
@@ -154,7 +138,7 @@ fn full_windows() {
             order: vec![order],
             offset,
             limit,
-            ..parts()
+            ..plain_query()
         });
         Arc::new(query.unwrap())
     };
@@ -395,155 +379,10 @@ fn full_windows() {
     }
 }
 
-fn value() -> impl Strategy<Value = Value> {
-    prop_oneof![
-        6 => (0_i64..5).prop_map(Value::Integer),
-        1 => Just(Value::Null),
-        1 => Just(Value::Double(f64::NAN)),
-        1 => Just(Value::Double(2.5)),
-        1 => Just(Value::Double(3.0)),
-        1 => Just(Value::String("s".to_owned())),
-        1 => vec((0_i64..3).prop_map(Value::Integer), 0..3).prop_map(Value::Array),
-    ]
-}
-
-fn fields() -> impl Strategy<Value = Fields> {
-    let field = || proptest::option::weighted(0.8, value());
-    (field(), field(), field()).prop_map(|values| {
-        [("a", values.0), ("b", values.1), ("m", values.2)]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect()
-    })
-}
-
-fn path() -> impl Strategy<Value = FieldPath> {
-    prop_oneof![Just("a"), Just("b"), Just("m")].prop_map(|text| FieldPath::parse(text).unwrap())
-}
-
-fn leaf() -> impl Strategy<Value = Filter> {
-    use FieldOperator::*;
-    let plain = prop_oneof![
-        Just(LessThan),
-        Just(LessThanOrEqual),
-        Just(GreaterThan),
-        Just(GreaterThanOrEqual),
-        Just(Equal),
-        Just(NotEqual),
-        Just(ArrayContains),
-    ];
-    let listed = prop_oneof![Just(In), Just(NotIn), Just(ArrayContainsAny)];
-    let unary = prop_oneof![
-        Just(UnaryOperator::IsNan),
-        Just(UnaryOperator::IsNull),
-        Just(UnaryOperator::IsNotNan),
-        Just(UnaryOperator::IsNotNull),
-    ];
-    prop_oneof![
-        6 => (path(), plain, value()).prop_map(|(field, operator, value)| Filter::Field { field, operator, value }),
-        2 => (path(), listed, vec(value(), 1..4)).prop_map(|(field, operator, values)| Filter::Field {
-            field,
-            operator,
-            value: Value::Array(values),
-        }),
-        1 => (path(), unary).prop_map(|(field, operator)| Filter::Unary { field, operator }),
-    ]
-}
-
-fn filter() -> impl Strategy<Value = Filter> {
-    leaf().prop_recursive(2, 6, 3, |inner| {
-        prop_oneof![
-            vec(inner.clone(), 1..3).prop_map(Filter::And),
-            vec(inner, 1..3).prop_map(Filter::Or),
-        ]
-    })
-}
-
-fn cursor() -> impl Strategy<Value = Option<Cursor>> {
-    proptest::option::weighted(
-        0.2,
-        (vec(value(), 1..3), any::<bool>()).prop_map(|(values, before)| Cursor { values, before }),
-    )
-}
-
-/// Queries as callers write them; refused combinations are answered with the plain query.
-fn query() -> impl Strategy<Value = Query> {
-    let order = proptest::sample::subsequence(vec!["a", "b", "m"], 0..3);
-    (
-        proptest::option::of(filter()),
-        order.prop_shuffle(),
-        vec(any::<bool>(), 3),
-        cursor(),
-        cursor(),
-        prop_oneof![2 => Just(0_u32), 1 => 0_u32..3],
-        proptest::option::weighted(0.7, 0_u32..6),
-        any::<bool>(),
-    )
-        .prop_map(
-            |(filter, order, descending, start, end, offset, limit, group)| {
-                let order: Vec<Order> = order
-                    .into_iter()
-                    .zip(descending)
-                    .map(|(field, descending)| Order {
-                        field: FieldPath::parse(field).unwrap(),
-                        direction: if descending {
-                            Direction::Descending
-                        } else {
-                            Direction::Ascending
-                        },
-                    })
-                    .collect();
-                let explicit = order.len();
-                let cut = |cursor: Option<Cursor>| {
-                    cursor.map(|mut cursor| {
-                        cursor.values.truncate(explicit);
-                        cursor
-                    })
-                };
-                let parts = QueryParts {
-                    selector: if group {
-                        Selector::Group("c".to_owned())
-                    } else {
-                        Selector::Collection("c".to_owned())
-                    },
-                    filter,
-                    order,
-                    start: cut(start),
-                    end: cut(end),
-                    offset,
-                    limit,
-                    ..parts()
-                };
-                Query::new(parts.clone()).unwrap_or_else(|_| {
-                    Query::new(QueryParts {
-                        filter: None,
-                        ..parts
-                    })
-                    .unwrap()
-                })
-            },
-        )
-}
-
-const PATHS: [&str; 12] = [
-    "c/a",
-    "c/b",
-    "c/__id7__",
-    "c/d",
-    "c/e",
-    "c/f",
-    "c/g",
-    "c/h",
-    "c/i",
-    "x/y/c/a",
-    "x/y/c/b",
-    "z/a",
-];
-
 fn edits() -> impl Strategy<Value = Vec<(&'static str, Option<Fields>)>> {
     vec(
         (
-            proptest::sample::select(PATHS.to_vec()),
+            proptest::sample::select(DOCUMENT_PATHS.to_vec()),
             proptest::option::weighted(0.75, fields()),
         ),
         1..4,
@@ -555,13 +394,13 @@ proptest! {
 
     #[test]
     fn a_window_is_its_query(
-        query in query(),
-        start in vec(fields(), 0..PATHS.len()),
+        query in any_query(),
+        start in vec(fields(), 0..DOCUMENT_PATHS.len()),
         batches in vec(edits(), 1..12),
     ) {
         let mut version = 1;
         let mut state = State::new();
-        let start: Vec<_> = PATHS.into_iter().zip(start.into_iter().map(Some)).collect();
+        let start: Vec<_> = DOCUMENT_PATHS.into_iter().zip(start.into_iter().map(Some)).collect();
         edit(&mut state, &start, &mut version);
         let query = Arc::new(query);
         let mut window = Window::new(Arc::clone(&query), result(&query, &state));
@@ -574,8 +413,8 @@ proptest! {
     }
 
     #[test]
-    fn the_order_is_total(query in query(), contents in vec(fields(), 3)) {
-        let documents: Vec<_> = PATHS.iter().zip(contents).map(|(path, fields)| document(path, fields, 1)).collect();
+    fn the_order_is_total(query in any_query(), contents in vec(fields(), 3)) {
+        let documents: Vec<_> = DOCUMENT_PATHS.iter().zip(contents).map(|(path, fields)| document(path, fields, 1)).collect();
         for a in &documents {
             for b in &documents {
                 prop_assert_eq!(query.compare(a, b), query.compare(b, a).reverse());
@@ -599,7 +438,7 @@ fn a_large_window_takes_many_changes() {
                 direction: Direction::Descending,
             }],
             limit: Some(10_000),
-            ..parts()
+            ..plain_query()
         })
         .unwrap(),
     );

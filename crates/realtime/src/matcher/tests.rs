@@ -1,8 +1,11 @@
 //! The matcher misses nothing that a look at every target finds, and finds little more.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use watchfire_model::query::generate::{DOCUMENT_PATHS, fields, plain_query, query};
 use watchfire_model::{
     Cursor, DatabaseName, Direction, Document, DocumentName, DocumentPath, FieldOperator,
     FieldPath, Fields, Filter, Order, QueryParts, Timestamp, UnaryOperator, Value,
@@ -443,4 +446,82 @@ fn many_names_of_fields_are_found_from_the_side_of_the_document() {
     let documents: HashSet<_> = [path("c/1")].into();
     matcher.insert(&Interest::Documents(Arc::new(documents)), SharedId(999));
     assert_eq!(found(&matcher, &change), [8, 9, 999]);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(Interest),
+    Remove(prop::sample::Index),
+    Change(usize, Option<Fields>, Option<Fields>),
+}
+
+fn any_interest() -> impl Strategy<Value = Interest> {
+    prop_oneof![
+        12 => query().prop_map(|query| Interest::Query(Arc::new(query))),
+        1 => prop::sample::subsequence(DOCUMENT_PATHS.to_vec(), 1..4)
+            .prop_map(|paths| Interest::Documents(Arc::new(paths.into_iter().map(path).collect()))),
+        1 => Just(interest(QueryParts { selector: Selector::Everything, ..plain_query() })),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let state = || prop::option::weighted(0.8, fields());
+    prop_oneof![
+        6 => any_interest().prop_map(Step::Insert),
+        2 => any::<prop::sample::Index>().prop_map(Step::Remove),
+        6 => (0..DOCUMENT_PATHS.len(), state(), state())
+            .prop_map(|(path, before, after)| Step::Change(path, before, after)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn misses_nothing(steps in vec(step(), 1..120)) {
+        let mut matcher = Matcher::default();
+        let mut targets: BTreeMap<SharedId, Interest> = BTreeMap::new();
+        for (id, step) in (1..).map(SharedId).zip(steps) {
+            match step {
+                Step::Insert(target) => {
+                    matcher.insert(&target, id);
+                    targets.insert(id, target);
+                }
+                Step::Remove(index) => {
+                    if targets.is_empty() {
+                        continue;
+                    }
+                    let id = *index.get(&targets.keys().copied().collect::<Vec<_>>());
+                    let target = targets.remove(&id).unwrap();
+                    matcher.remove(&target, id);
+                    // Once more does no harm.
+                    matcher.remove(&target, id);
+                }
+                Step::Change(number, before, after) => {
+                    let state = |fields: Option<Fields>| {
+                        let mut state = Document::clone(&document(DOCUMENT_PATHS[number], &[]));
+                        state.fields = fields?;
+                        Some(Arc::new(state))
+                    };
+                    let change = Change {
+                        path: path(DOCUMENT_PATHS[number]),
+                        before: state(before),
+                        after: state(after),
+                    };
+                    let found: BTreeSet<SharedId> = candidates(&matcher, &change).into_iter().collect();
+                    for (id, target) in &targets {
+                        prop_assert!(
+                            found.contains(id) || !target.concerns(&change),
+                            "{target:?} misses {change:?}"
+                        );
+                    }
+                    prop_assert!(found.iter().all(|id| targets.contains_key(id)));
+                }
+            }
+        }
+        for (id, target) in &targets {
+            matcher.remove(target, *id);
+        }
+        prop_assert!(matcher.is_empty(), "{matcher:?}");
+    }
 }
