@@ -37,6 +37,9 @@ impl From<Error> for Status {
             Error::Stream(error @ (StreamEnd::SlowReader | StreamEnd::Unavailable(_))) => {
                 status(Code::Unavailable, error.to_string())
             }
+            Error::Stream(error @ StreamEnd::TokenExpired) => {
+                status(Code::Unauthenticated, error.to_string())
+            }
             Error::DocumentMissing(_) => status(Code::NotFound, error.to_string()),
             Error::IndexExists { name: _ } => status(Code::AlreadyExists, error.to_string()),
             Error::PipelinesUnavailable => {

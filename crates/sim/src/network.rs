@@ -176,12 +176,19 @@ impl Network {
         let task = tokio::spawn(async move {
             let served = listen::serve(server.databases, server.shutdown, asked);
             let mut served = std::pin::pin!(served);
-            while let Some(event) = served.next().await {
-                let event = event
-                    .map(|(_, event)| event)
-                    .map_err(|error| error.to_string());
-                if events.send(event).await.is_err() {
-                    return;
+            while let Some(heard) = served.next().await {
+                let heard: Vec<Result<WatchEvent, String>> = match heard {
+                    Ok(heard) => {
+                        let told = heard.tellings.iter();
+                        told.flat_map(|telling| telling.events().iter().cloned().map(Ok))
+                            .collect()
+                    }
+                    Err(error) => vec![Err(error.to_string())],
+                };
+                for event in heard {
+                    if events.send(event).await.is_err() {
+                        return;
+                    }
                 }
             }
         });

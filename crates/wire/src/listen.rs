@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
 use watchfire_model::bloom::BloomFilter;
 use watchfire_model::watch::{Target, WatchEvent};
 use watchfire_model::{DatabaseName, Timestamp};
@@ -232,6 +234,26 @@ fn encode_bloom_filter(filter: &BloomFilter) -> pb::BloomFilter {
         }),
         hash_count: filter.hash_count,
     }
+}
+
+/// Writes events of a listen stream as they go over a gRPC connection: each message behind its head, which is a zero
+/// (not compressed) and its length in four bytes, big endian (gRPC over HTTP2, "Length-Prefixed-Message").
+///
+/// # Panics
+///
+/// If a message has 4 GiB or more, which no document has.
+pub fn encode_watch_frames(database: &DatabaseName, events: &[WatchEvent]) -> Bytes {
+    let mut frames = BytesMut::new();
+    for event in events {
+        let message = encode_watch_event(database, event);
+        let len = u32::try_from(message.encoded_len()).expect("a message is below 4 GiB");
+        frames.put_u8(0);
+        frames.put_u32(len);
+        message
+            .encode(&mut frames)
+            .expect("the buffer grows as it is needed");
+    }
+    frames.freeze()
 }
 
 fn target_change(kind: TargetChangeType, target_ids: Vec<i32>) -> pb::TargetChange {

@@ -21,22 +21,21 @@ use watchfire_model::{
 use watchfire_wire::consistency::Selector as Selects;
 use watchfire_wire::document::encode_document_name;
 use watchfire_wire::explain::{QueryScope, encode_explanation};
-use watchfire_wire::listen::requested_target;
 use watchfire_wire::pb::firestore_server::{Firestore, FirestoreServer};
 use watchfire_wire::query::{encode_aggregation_result, encode_cursor};
 use watchfire_wire::write::decode_name;
 use watchfire_wire::{
-    Code, Concurrency, ReadAt, TransactionMode, decode_aggregation_query, decode_listen_request,
-    decode_mask, decode_order_by_text, decode_partition_query, decode_read_at, decode_search,
+    Code, Concurrency, ReadAt, TransactionMode, decode_aggregation_query, decode_mask,
+    decode_order_by_text, decode_partition_query, decode_read_at, decode_search,
     decode_transaction_options, decode_write, encode_document, encode_status, encode_timestamp,
-    encode_watch_event, encode_write_result, pb,
+    encode_write_result, pb,
 };
 
 use crate::databases::Databases;
 use crate::error::Error;
+use crate::front::listen::ListenFront;
 use crate::front::page_token;
 use crate::service::list::{self, Listing};
-use crate::service::listen::{self, Command};
 use crate::service::partition::{self, Partitioning, Position};
 use crate::service::query::{Explain, Explanation, Found, Part, Search};
 use crate::service::read::{self, Consistency};
@@ -45,13 +44,17 @@ use crate::service::{commit, query};
 use crate::status::REQUEST_SIZE_MAX;
 
 /// The service for the transport. Streams end when `shutdown` is cancelled.
-pub fn service(databases: Arc<Databases>, shutdown: CancellationToken) -> FirestoreServer<Grpc> {
-    FirestoreServer::new(Grpc {
-        databases,
-        shutdown,
+pub fn service(
+    databases: Arc<Databases>,
+    shutdown: CancellationToken,
+) -> ListenFront<FirestoreServer<Grpc>> {
+    let service = FirestoreServer::new(Grpc {
+        databases: Arc::clone(&databases),
+        shutdown: shutdown.clone(),
     })
     .max_decoding_message_size(REQUEST_SIZE_MAX)
-    .max_encoding_message_size(usize::MAX)
+    .max_encoding_message_size(usize::MAX);
+    ListenFront::new(service, databases, shutdown)
 }
 
 /// The methods of the protocol.
@@ -404,16 +407,12 @@ impl Firestore for Grpc {
         )))
     }
 
+    /// `front::listen` stands before this service and answers every call of this method.
     async fn listen(
         &self,
-        request: Request<Streaming<pb::ListenRequest>>,
+        _: Request<Streaming<pb::ListenRequest>>,
     ) -> Result<Response<Self::ListenStream>, Status> {
-        let commands = request
-            .into_inner()
-            .map(|request| listen_command(request.map_err(Error::Transport)?));
-        let events = listen::serve(self.databases.clone(), self.shutdown.clone(), commands);
-        let answers = events.map_ok(|(database, event)| encode_watch_event(&database, &event));
-        Ok(Response::new(Box::pin(answers.map_err(Status::from))))
+        Err(Status::internal("a Listen call has missed its front"))
     }
 
     async fn list_collection_ids(
@@ -819,21 +818,5 @@ fn encode_write_answer(answer: WriteAnswer) -> pb::WriteResponse {
             write_results: write_results(&receipt),
             commit_time: Some(encode_timestamp(receipt.commit_time)),
         },
-    }
-}
-
-/// Decodes a message of a listen stream. A target that cannot be accepted is refused alone, as long as
-/// the message says which target and which database it means; anything else ends the stream.
-fn listen_command(request: pb::ListenRequest) -> Result<Command, Error> {
-    let target = requested_target(&request).filter(|id| *id > 0);
-    let database = DatabaseName::parse(&request.database);
-    match (decode_listen_request(request), database, target) {
-        (Ok(command), _, _) => Ok(Command::Accepted(command)),
-        (Err(refusal), Ok(database), Some(target_id)) => Ok(Command::Refused {
-            database,
-            target_id,
-            refusal,
-        }),
-        (Err(refusal), _, _) => Err(refusal.into()),
     }
 }

@@ -1,16 +1,20 @@
-//! The listen stream: commands in, watch events out, both at the same time.
+//! The listen stream: commands in, tellings out, both at the same time.
 //!
 //! Reading commands and sending events run side by side in one stream, without a task of its own: a
 //! long first answer must not hold up the events of other targets, and a client that goes away takes
 //! everything with it.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, Stream, StreamExt};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use watchfire_model::DatabaseName;
 use watchfire_model::watch::{Cause, WatchEvent};
-use watchfire_realtime::{AddTarget, Outbox, Resume, SessionHandle};
+use watchfire_realtime::outbox::Weight;
+use watchfire_realtime::{AddTarget, Outbox, Resume, SessionHandle, Telling};
 use watchfire_wire::{ListenCommand, Refusal, TargetCommand};
 
 use crate::databases::{Database, Databases};
@@ -44,23 +48,37 @@ impl Command {
     }
 }
 
-struct State<S> {
-    databases: Arc<Databases>,
-    shutdown: CancellationToken,
-    phase: Phase<S>,
+/// What a client is told in one go.
+pub struct Heard {
+    pub database: Arc<Database>,
+    /// In order; at least one.
+    pub tellings: Vec<Arc<Telling>>,
 }
 
-enum Phase<S> {
-    /// Nothing has been said; the first command names the database.
-    Silent(S),
-    /// `answers` carries out commands when it is polled, and yields what the hub does not say: the
-    /// ends of targets that it never saw.
-    Open {
-        database: DatabaseName,
-        answers: BoxStream<'static, Result<WatchEvent, Error>>,
-        outbox: Outbox,
-    },
+/// Bytes of documents that are handed on in one go, about; so much leaves the bound of the outbox.
+const HEARD_MEMORY_MAX: usize = 64 * 1024;
+
+/// One stream, as it is served.
+pub struct Listening {
+    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
+    phase: Phase,
+    /// Requests are looked at before what is told.
+    requests_first: bool,
+}
+
+enum Phase {
+    /// The first command is awaited; it names the database. `None` when the client says nothing and ends.
+    Opening(BoxFuture<'static, Result<Option<Open>, Error>>),
+    Open(Open),
     Ended,
+}
+
+struct Open {
+    database: Arc<Database>,
+    /// Carries out commands when it is polled, and yields what the hub does not say: the ends of targets that it never
+    /// saw.
+    answers: BoxStream<'static, Result<WatchEvent, Error>>,
+    outbox: Outbox,
 }
 
 /// Serves one stream. It ends when the client ends its side, at the first error that is not one
@@ -69,77 +87,113 @@ pub fn serve(
     databases: Arc<Databases>,
     shutdown: CancellationToken,
     commands: impl Stream<Item = Result<Command, Error>> + Send + Unpin + 'static,
-) -> impl Stream<Item = Result<(DatabaseName, WatchEvent), Error>> + Send + 'static {
-    let state = State {
-        databases,
-        shutdown,
-        phase: Phase::Silent(commands),
-    };
-    stream::unfold(state, |mut state| async move {
-        // Whoever returns without putting a phase back has ended the stream.
-        let phase = std::mem::replace(&mut state.phase, Phase::Ended);
-        match next(&mut state, phase).await {
-            Ok(Some(event)) => Some((Ok(event), state)),
-            Ok(None) => None,
-            Err(error) => Some((Err(error), state)),
-        }
-    })
+) -> Listening {
+    Listening {
+        shutdown: Box::pin(shutdown.cancelled_owned()),
+        phase: Phase::Opening(open(databases, commands).boxed()),
+        requests_first: true,
+    }
 }
 
-async fn next<S>(
-    state: &mut State<S>,
-    mut phase: Phase<S>,
-) -> Result<Option<(DatabaseName, WatchEvent)>, Error>
+async fn open<S>(databases: Arc<Databases>, mut commands: S) -> Result<Option<Open>, Error>
 where
     S: Stream<Item = Result<Command, Error>> + Send + Unpin + 'static,
 {
-    if let Phase::Silent(mut commands) = phase {
-        let first = tokio::select! {
-            biased;
-            () = state.shutdown.cancelled() => return Err(Error::ShuttingDown),
-            first = commands.next() => first,
-        };
-        let Some(first) = first.transpose()? else {
-            return Ok(None);
-        };
-        let database = state.databases.get(first.database()).await?;
-        let (session, outbox) = database.hub.connect();
-        let name = database.name.clone();
-        let commands = stream::iter([Ok(first)]).chain(commands);
-        phase = Phase::Open {
-            database: name,
-            answers: carry_out_all(database, session, commands).boxed(),
-            outbox,
-        };
-    }
-    let Phase::Open {
-        database,
-        mut answers,
-        mut outbox,
-    } = phase
-    else {
+    let Some(first) = commands.next().await.transpose()? else {
         return Ok(None);
     };
-    let event = tokio::select! {
-        biased;
-        () = state.shutdown.cancelled() => return Err(Error::ShuttingDown),
-        answer = answers.next() => match answer {
-            Some(answer) => answer?,
-            None => return Ok(None),
-        },
-        event = outbox.next() => match event {
-            Some(event) => event.map_err(Error::Stream)?,
-            // The hub closes its streams when the server ends.
-            None => return Err(Error::ShuttingDown),
-        },
-    };
-    let answer = (database.clone(), event);
-    state.phase = Phase::Open {
+    let database = databases.get(first.database()).await?;
+    let (session, outbox) = database.hub.connect();
+    let commands = stream::iter([Ok(first)]).chain(commands);
+    Ok(Some(Open {
+        answers: carry_out_all(Arc::clone(&database), session, commands).boxed(),
         database,
-        answers,
         outbox,
-    };
-    Ok(Some(answer))
+    }))
+}
+
+impl Stream for Listening {
+    type Item = Result<Heard, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            let polled = match &mut this.phase {
+                Phase::Ended => return Poll::Ready(None),
+                Phase::Opening(opening) => match opening.poll_unpin(cx) {
+                    Poll::Ready(Ok(Some(open))) => {
+                        this.phase = Phase::Open(open);
+                        continue;
+                    }
+                    Poll::Ready(opened) => Poll::Ready(opened.err().map(Err)),
+                    Poll::Pending => Poll::Pending,
+                },
+                Phase::Open(open) => {
+                    let first = this.requests_first;
+                    this.requests_first = !first;
+                    match open.poll(cx, first) {
+                        // Nothing yet: both have been asked.
+                        Poll::Pending => Poll::Pending,
+                        ready => ready,
+                    }
+                }
+            };
+            let polled = match polled {
+                Poll::Pending => match this.shutdown.poll_unpin(cx) {
+                    Poll::Ready(()) => Poll::Ready(Some(Err(Error::ShuttingDown))),
+                    Poll::Pending => return Poll::Pending,
+                },
+                ready @ Poll::Ready(_) => ready,
+            };
+            if !matches!(polled, Poll::Ready(Some(Ok(_)))) {
+                this.phase = Phase::Ended;
+            }
+            return polled;
+        }
+    }
+}
+
+impl Open {
+    /// Requests and what is told, each looked at first by turns, so that neither keeps the other waiting.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        requests_first: bool,
+    ) -> Poll<Option<Result<Heard, Error>>> {
+        let polled = if requests_first {
+            self.poll_answers(cx)
+        } else {
+            self.poll_outbox(cx)
+        };
+        match polled {
+            Poll::Pending if requests_first => self.poll_outbox(cx),
+            Poll::Pending => self.poll_answers(cx),
+            ready @ Poll::Ready(_) => ready,
+        }
+    }
+
+    fn poll_answers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Heard, Error>>> {
+        let answer = ready!(self.answers.poll_next_unpin(cx));
+        Poll::Ready(answer.map(|answer| {
+            Ok(Heard {
+                database: Arc::clone(&self.database),
+                tellings: Telling::pieces(vec![answer?], Weight::Answer),
+            })
+        }))
+    }
+
+    fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Heard, Error>>> {
+        let heard = match ready!(self.outbox.poll_tellings(cx, HEARD_MEMORY_MAX)) {
+            Some(Ok(tellings)) => Ok(Heard {
+                database: Arc::clone(&self.database),
+                tellings,
+            }),
+            Some(Err(end)) => Err(Error::Stream(end)),
+            // The hub closes its streams when the server ends.
+            None => Err(Error::ShuttingDown),
+        };
+        Poll::Ready(Some(heard))
+    }
 }
 
 /// Carries out commands one after the other until the client ends its side.
