@@ -33,7 +33,7 @@ use tokio::time::Instant;
 use watchfire_model::watch::WatchEvent;
 
 use crate::error::StreamEnd;
-use crate::outbox::{Queue, Telling, Weight};
+use crate::outbox::{Queue, Telling, UNREAD_MAX, Weight};
 use crate::session::Session;
 use crate::target::{SessionId, SharedId, StreamId};
 
@@ -174,8 +174,10 @@ impl Cohorts {
 
     /// Ends a stream with a reason, after what waits.
     pub fn end(&mut self, stream: StreamId, end: Option<StreamEnd>) -> Option<Gone> {
-        self.streams.get(&stream)?.queue.end(end);
-        self.close(stream)
+        let queue = Arc::clone(&self.streams.get(&stream)?.queue);
+        let gone = self.close(stream);
+        queue.end(end);
+        gone
     }
 
     /// A session has come to rest, or may have: a stream of its own joins the cohort that is like it. Returns what is
@@ -187,6 +189,8 @@ impl Cohorts {
         if let ([stream], Some(other)) = (cohort.members.as_slice(), other)
             && cohort.outgoing.is_empty()
             && other != id
+            // One that has just been told apart because it does not keep up joins again when it has read.
+            && self.streams.get(stream).is_some_and(|stream| stream.queue.len() < UNREAD_MAX / 2)
             && let Some(like) = self.cohorts.get(&other)
             && like.session.is_like(&cohort.session)
         {

@@ -183,6 +183,7 @@ impl Dispatcher {
                     Err(error) => {
                         tracing::error!(%error, "reading for listeners failed; their streams end");
                         self.settling = false;
+                        self.beating.clear();
                         self.end_all(Some(&StreamEnd::Unavailable("reading for listeners failed".to_owned())));
                     }
                 },
@@ -701,8 +702,11 @@ impl Dispatcher {
             let next = if spoke > now && cohort.beaten {
                 spoke
             } else {
-                cohort.beaten = true;
-                self.beating.push(id);
+                // Who watches nothing is told nothing.
+                if cohort.session.has_current() {
+                    cohort.beaten = true;
+                    self.beating.push(id);
+                }
                 now + self.heartbeat
             };
             cohort.beat_due = Some(next);
