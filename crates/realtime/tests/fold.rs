@@ -999,3 +999,23 @@ async fn limited_queries_stand_under_load() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_go_on_after_streams_that_watch_nothing() {
+    let engine = engine().await;
+    let hub = Hub::start_with(engine.clone(), HEARTBEAT);
+    let (handle, mut outbox) = hub.connect();
+    let mut reader = Reader::default();
+    for _ in 0..3 {
+        handle.add(add(1, target(collection("c")))).await.unwrap();
+        let last = commit(&engine, vec![set("d/1", 1)]).await;
+        // Nothing changes for the stream: only a heartbeat brings it here.
+        until(&mut outbox, &mut reader, last).await;
+        handle.remove(1).await;
+        while reader.targets.contains_key(&1) {
+            reader.take(next(&mut outbox).await);
+        }
+        // Time that is moved, not waited for: its heartbeat is due while nobody watches anything.
+        tokio::time::sleep(3 * HEARTBEAT).await;
+    }
+}
