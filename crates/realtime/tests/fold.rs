@@ -1008,6 +1008,7 @@ async fn heartbeats_go_on_after_streams_that_watch_nothing() {
     let mut reader = Reader::default();
     for _ in 0..3 {
         handle.add(add(1, target(collection("c")))).await.unwrap();
+        while !reader.take(next(&mut outbox).await) {}
         let last = commit(&engine, vec![set("d/1", 1)]).await;
         // Nothing changes for the stream: only a heartbeat brings it here.
         until(&mut outbox, &mut reader, last).await;
