@@ -5,6 +5,7 @@
 //! without one.
 
 mod budgets;
+mod fanout;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -46,13 +47,17 @@ struct Arguments {
 enum Command {
     /// What queries, writes and builds of indexes cost, each against its budget.
     Budgets(budgets::Arguments),
+    /// Documents to very many listeners, beside other servers.
+    Fanout(fanout::Arguments),
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Command::Budgets(arguments)) = arguments.command {
-        return budgets::run(arguments).await;
+    match arguments.command {
+        Some(Command::Budgets(arguments)) => return budgets::run(arguments).await,
+        Some(Command::Fanout(arguments)) => return fanout::run(arguments).await,
+        None => {}
     }
     let binary = arguments.server.clone().context("a server is named")?;
     let size = std::fs::metadata(&binary)?.len();

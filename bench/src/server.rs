@@ -102,28 +102,33 @@ impl Server {
         &self.data
     }
 
+    /// The number of its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Memory that it has in use, in MiB.
     pub fn memory_mib(&self) -> Result<f64> {
-        let kib: f64 = self
-            .of_process("status", "VmRSS:")?
-            .parse()
-            .context("a number of KiB")?;
-        Ok(kib / 1024.0)
+        memory_mib(&self.child.id().to_string())
     }
 
     /// Time that it has computed so far, on all cores together.
     pub fn computed(&self) -> Result<Duration> {
         computed(&self.child.id().to_string())
     }
+}
 
-    fn of_process(&self, file: &str, name: &str) -> Result<String> {
-        let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id()))?;
-        text.lines()
-            .find_map(|line| line.strip_prefix(name))
-            .and_then(|rest| rest.split_whitespace().next())
-            .map(str::to_owned)
-            .with_context(|| format!("{name} in /proc"))
-    }
+/// Memory that a process has in use, in MiB.
+pub fn memory_mib(process: &str) -> Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let kib: f64 = text
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .context("VmRSS: in /proc")?
+        .parse()
+        .context("a number of KiB")?;
+    Ok(kib / 1024.0)
 }
 
 /// Time that a process (`self` is this one) has computed so far, on all cores together.

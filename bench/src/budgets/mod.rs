@@ -149,12 +149,12 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 }
 
 /// Prints a figure with what it may be at most (or at least).
-fn at_most(name: &str, figure: f64, budget: f64) {
+pub fn at_most(name: &str, figure: f64, budget: f64) {
     let verdict = if figure <= budget { "within" } else { "MISSES" };
     println!("  {verdict} the budget: {name} {figure:.2}, at most {budget}");
 }
 
-fn at_least(name: &str, figure: f64, budget: f64) {
+pub fn at_least(name: &str, figure: f64, budget: f64) {
     let verdict = if figure >= budget { "within" } else { "MISSES" };
     println!("  {verdict} the budget: {name} {figure:.2}, at least {budget}");
 }
