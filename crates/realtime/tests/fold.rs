@@ -1006,10 +1006,10 @@ async fn heartbeats_go_on_after_streams_that_watch_nothing() {
     let hub = Hub::start_with(engine.clone(), HEARTBEAT);
     let (handle, mut outbox) = hub.connect();
     let mut reader = Reader::default();
-    for _ in 0..3 {
+    for value in 0..3 {
         handle.add(add(1, target(collection("c")))).await.unwrap();
         while !reader.take(next(&mut outbox).await) {}
-        let last = commit(&engine, vec![set("d/1", 1)]).await;
+        let last = commit(&engine, vec![set("d/1", value)]).await;
         // Nothing changes for the stream: only a heartbeat brings it here.
         until(&mut outbox, &mut reader, last).await;
         handle.remove(1).await;
