@@ -84,6 +84,11 @@ impl Group {
         let mut connection = Connection::open(&self.address).await?;
         let mut tally = Tally::new(self.index);
         let mut opened = 0;
+        for listener in &mut self.listeners {
+            // Left over from a connection before, if there was one.
+            listener.rest.clear();
+            listener.consumed = 0;
+        }
         // The wish that is being granted, and the listeners that it has been granted to.
         let mut further: Option<(&'static str, usize)> = None;
         loop {
