@@ -7,6 +7,7 @@
 
 mod data;
 mod log;
+mod matching;
 mod past;
 mod reads;
 mod served;
@@ -70,12 +71,18 @@ enum Which {
     Past,
     /// Reads while a backup runs beside reads without.
     Backup,
+    /// A change among a thousand and among a million targets, and changes among many mixed ones.
+    Matching,
 }
 
 pub async fn run(arguments: Arguments) -> Result<()> {
     let wanted = |which| arguments.which.is_empty() || arguments.which.contains(&which);
     if wanted(Which::Write) {
         writes::cost(&arguments.folder, Duration::from_secs(arguments.seconds)).await?;
+    }
+    if wanted(Which::Matching) {
+        matching::growth()?;
+        matching::rate()?;
     }
     let with_server = [
         Which::Commits,

@@ -76,10 +76,6 @@ impl Interval {
         self.low.len() > 1 && self.turned_high.len() > 1
     }
 
-    fn contains(&self, point: &Point) -> bool {
-        *self.low <= *point.key && *self.turned_high <= *point.turned
-    }
-
     /// The index of the byte in which the ends part, and that byte of both.
     fn parting(&self) -> (usize, u8, u8) {
         let mut low = self.low.iter().copied();
@@ -245,7 +241,14 @@ impl Row {
     fn hits<'a>(&'a self, point: &'a Point, above: bool) -> impl Iterator<Item = SharedId> + 'a {
         let (one, many) = match self {
             Row::None => (None, None),
-            Row::One(interval, id) => (interval.contains(point).then_some(*id), None),
+            Row::One(interval, id) => {
+                let holds = if above {
+                    *interval.turned_high <= *point.turned
+                } else {
+                    *interval.low <= *point.key
+                };
+                (holds.then_some(*id), None)
+            }
             Row::Many { by_high, .. } if above => (None, Some((by_high, &point.turned))),
             Row::Many { by_low, .. } => (None, Some((by_low, &point.key))),
         };
