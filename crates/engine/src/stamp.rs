@@ -13,8 +13,10 @@ const VECTOR_STEP: usize = 8;
 
 /// Contents that stand there since `since`.
 pub fn stamped(since: Version, contents: &[u8]) -> Bytes {
-    let mut value = Vec::with_capacity(10 + contents.len());
-    if (9 + contents.len()).is_multiple_of(VECTOR_STEP) {
+    let padded = (9 + contents.len()).is_multiple_of(VECTOR_STEP);
+    // To the byte, so that no further memory is needed to keep it.
+    let mut value = Vec::with_capacity(9 + usize::from(padded) + contents.len());
+    if padded {
         value.extend_from_slice(&[STAMP_PADDED, 0]);
     } else {
         value.push(STAMP);

@@ -309,6 +309,8 @@ impl Group {
         encoded: &[EncodedChange],
         differences: Vec<Difference>,
     ) {
+        // Most entries hold nothing else: they share it.
+        let bare = stamped(version, &[]);
         for difference in differences {
             for (key, contents) in difference.gone {
                 self.remove_entry(key, &contents, difference.gone_since, version);
@@ -317,8 +319,12 @@ impl Group {
                 self.operations.insert(key, None);
             }
             for (key, contents) in difference.new {
-                self.operations
-                    .insert(key, Some(stamped(version, &contents)));
+                let value = if contents.is_empty() {
+                    bare.clone()
+                } else {
+                    stamped(version, &contents)
+                };
+                self.operations.insert(key, Some(value));
             }
         }
         for (change, encoded) in changes.iter().zip(encoded) {
