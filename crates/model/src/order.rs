@@ -318,12 +318,14 @@ fn skip_path(mut bytes: &[u8]) -> Option<&[u8]> {
 
 fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.reserve(bytes.len() + 1);
-    for &byte in bytes {
-        if byte <= ESCAPE {
-            out.push(ESCAPE);
-            out.push(byte + 1);
-        } else {
-            out.push(byte);
+    // Most bytes stand as they are: runs of them are copied at once.
+    for run in bytes.split_inclusive(|byte| *byte <= ESCAPE) {
+        match run.split_last() {
+            Some((&escaped, plain)) if escaped <= ESCAPE => {
+                out.extend_from_slice(plain);
+                out.extend_from_slice(&[ESCAPE, escaped + 1]);
+            }
+            Some(_) | None => out.extend_from_slice(run),
         }
     }
     out.push(END);
