@@ -30,8 +30,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use watchfire_engine::Version;
 use watchfire_model::watch::WatchEvent;
 
+use crate::counters::Counters;
 use crate::error::StreamEnd;
 use crate::outbox::{Queue, Telling, UNREAD_MAX, Weight};
 use crate::session::Session;
@@ -72,6 +74,10 @@ pub struct Cohort {
     sample: usize,
     /// Under what it can be found by those that are like it.
     filed: Option<u64>,
+    /// The targets that each of its members watches, as they were counted last.
+    watched: usize,
+    /// The oldest commit that it owes word of.
+    pub owes_since: Option<Version>,
     /// Since when it would speak and has no room.
     pub waits_since: Option<Instant>,
     /// When it has spoken last.
@@ -92,6 +98,11 @@ pub struct Cohorts {
     /// Those with something outgoing, each once.
     giving: VecDeque<SessionId>,
     last_session: u64,
+    /// Targets of all streams.
+    watched: usize,
+    /// Sessions that wait for room.
+    waiting: usize,
+    counters: Arc<Counters>,
 }
 
 /// A session that is gone.
@@ -105,6 +116,14 @@ pub struct Gone {
 }
 
 impl Cohorts {
+    /// Of a hub that counts there.
+    pub fn new(counters: Arc<Counters>) -> Self {
+        Self {
+            counters,
+            ..Self::default()
+        }
+    }
+
     /// The session of a stream.
     pub fn of(&self, stream: StreamId) -> Option<SessionId> {
         Some(self.streams.get(&stream)?.session)
@@ -128,6 +147,27 @@ impl Cohorts {
         (self.streams.len(), self.cohorts.len())
     }
 
+    /// The targets of all streams.
+    pub fn targets(&self) -> usize {
+        self.watched
+    }
+
+    /// The sessions that wait for room.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// A session would speak and has no room.
+    pub fn wait(&mut self, id: SessionId, now: Instant) {
+        if let Some(cohort) = self.cohorts.get_mut(&id)
+            && cohort.waits_since.is_none()
+        {
+            cohort.waits_since = Some(now);
+            self.waiting += 1;
+            self.counters.waits.add(1);
+        }
+    }
+
     /// A new stream with a session of its own.
     pub fn open(&mut self, stream: StreamId, queue: Arc<Queue>, session: Session) -> SessionId {
         let id = self.add_cohort(session, stream);
@@ -149,10 +189,14 @@ impl Cohorts {
         if cohort.members.len() == 1 {
             return Some((id, None));
         }
+        let owes_since = cohort.owes_since;
         let session = cohort.session.fork();
         let targets: Vec<(i32, SharedId)> = session.targets().collect();
         self.leave(stream);
         let own = self.add_cohort(session, stream);
+        if let Some(cohort) = self.cohorts.get_mut(&own) {
+            cohort.owes_since = owes_since;
+        }
         if let Some(state) = self.streams.get_mut(&stream) {
             state.session = own;
             state.heard = 0;
@@ -212,10 +256,30 @@ impl Cohorts {
         let Some(cohort) = self.cohorts.get_mut(&id) else {
             return;
         };
-        let tellings = Telling::pieces(events, weight);
+        let told_to = cohort.members.len();
+        let watched = cohort.session.targets().count();
+        self.watched = self.watched + watched * told_to - cohort.watched * told_to;
+        cohort.watched = watched;
+        let resets = events.iter().filter(|event| is_reset(event)).count();
+        self.counters.events_delivered.add(events.len() * told_to);
+        if resets > 0 {
+            self.counters.resets_delivered.add(resets * told_to);
+        }
+        let mut since = None;
+        if weight == Weight::Told {
+            self.waiting -= usize::from(cohort.waits_since.take().is_some());
+            self.counters.snapshots_told.add(1);
+            self.counters.snapshots_delivered.add(told_to);
+            // A first result tells of all commits that ever were.
+            since = cohort.owes_since.take();
+            since = since.filter(|_| !events.iter().any(is_first));
+        }
+        let mut tellings = Telling::pieces(events, weight);
+        Telling::date(&mut tellings, since);
         if let ([stream], true) = (cohort.members.as_slice(), cohort.outgoing.is_empty()) {
             if let Some(stream) = self.streams.get(stream) {
-                stream.queue.tell(&tellings);
+                let unread = stream.queue.tell(&tellings);
+                self.counters.queue_lengths.observe(unread);
             }
             return;
         }
@@ -248,9 +312,15 @@ impl Cohorts {
             cohort.round = cohort.said;
         }
         let end = (cohort.next + SLICE).min(cohort.members.len());
+        let mut asked = false;
         for name in cohort.members.get(cohort.next..end).unwrap_or_default() {
             if let Some(stream) = self.streams.get_mut(name) {
-                hand_over(cohort.said, &cohort.outgoing, stream);
+                let unread = hand_over(cohort.said, &cohort.outgoing, stream);
+                // One of each slice is enough to know how long queues are.
+                if let (Some(unread), false) = (unread, asked) {
+                    self.counters.queue_lengths.observe(unread);
+                    asked = true;
+                }
                 if stream.queue.straggles() {
                     stragglers.push(*name);
                 }
@@ -319,8 +389,12 @@ impl Cohorts {
     fn add_cohort(&mut self, session: Session, stream: StreamId) -> SessionId {
         self.last_session += 1;
         let id = SessionId(self.last_session);
+        let watched = session.targets().count();
+        self.watched += watched;
         let cohort = Cohort {
             session,
+            watched,
+            owes_since: None,
             members: vec![stream],
             outgoing: VecDeque::new(),
             said: 0,
@@ -341,6 +415,8 @@ impl Cohorts {
         self.file(id, None);
         let cohort = self.cohorts.remove(&id)?;
         self.giving.retain(|giving| *giving != id);
+        self.watched -= cohort.watched * cohort.members.len();
+        self.waiting -= usize::from(cohort.waits_since.is_some());
         Some(Gone {
             session: id,
             targets: cohort.session.targets().collect(),
@@ -362,6 +438,7 @@ impl Cohorts {
             return;
         }
         cohort.members.swap_remove(place);
+        self.watched -= cohort.watched;
         if let Some(moved) = cohort.members.get(place).copied()
             && let Some(stream) = self.streams.get_mut(&moved)
         {
@@ -380,6 +457,7 @@ impl Cohorts {
             stream.heard = cohort.said;
             stream.place = cohort.members.len();
             cohort.members.push(name);
+            self.watched += cohort.watched;
         }
     }
 
@@ -403,14 +481,27 @@ impl Cohorts {
     }
 }
 
-/// Gives a stream what it has not heard.
-fn hand_over(said: u64, outgoing: &VecDeque<(u64, Arc<Telling>)>, stream: &mut Stream) {
-    if stream.heard < said {
-        let heard = stream.heard;
-        let unheard = outgoing.partition_point(|(number, _)| *number <= heard);
-        stream
-            .queue
-            .tell(outgoing.range(unheard..).map(|(_, telling)| telling));
-        stream.heard = said;
+/// Gives a stream what it has not heard. Returns how many events are unread then; nothing when it had heard all.
+fn hand_over(
+    said: u64,
+    outgoing: &VecDeque<(u64, Arc<Telling>)>,
+    stream: &mut Stream,
+) -> Option<usize> {
+    if stream.heard >= said {
+        return None;
     }
+    let heard = stream.heard;
+    let unheard = outgoing.partition_point(|(number, _)| *number <= heard);
+    stream.heard = said;
+    let tellings = outgoing.range(unheard..).map(|(_, telling)| telling);
+    Some(stream.queue.tell(tellings))
+}
+
+fn is_reset(event: &WatchEvent) -> bool {
+    matches!(event, WatchEvent::Reset { .. })
+}
+
+/// Whether the event closes the first result of a target.
+fn is_first(event: &WatchEvent) -> bool {
+    matches!(event, WatchEvent::Current { .. })
 }

@@ -40,6 +40,7 @@ use watchfire_engine::{CommitEntry, Engine, EntriesSince, Error, Version};
 use watchfire_model::watch::{Cause, Target};
 
 use crate::cohort::{Cohorts, Gone, PATIENCE};
+use crate::counters::Counters;
 use crate::error::{SessionError, StreamEnd, cause};
 use crate::job::Job;
 use crate::outbox::{Queue, Signal, Weight};
@@ -93,6 +94,7 @@ pub struct Dispatcher {
     tail: watch::Receiver<Version>,
     requests: mpsc::Receiver<Command>,
     signal: Arc<Signal>,
+    counters: Arc<Counters>,
     heartbeat: Duration,
     registry: Registry,
     cohorts: Cohorts,
@@ -123,6 +125,7 @@ impl Drop for Dispatcher {
         self.end_all(Some(&StreamEnd::Unavailable(
             "the dispatcher of listeners has ended".to_owned(),
         )));
+        self.gauge();
     }
 }
 
@@ -136,6 +139,7 @@ impl Dispatcher {
     ) -> Self {
         let tail = engine.tail();
         let version = *tail.borrow();
+        let counters = Arc::clone(&signal.counters);
         Self {
             database: resume::origin(engine.database(), engine.epoch()),
             engine,
@@ -144,7 +148,8 @@ impl Dispatcher {
             signal,
             heartbeat,
             registry: Registry::default(),
-            cohorts: Cohorts::default(),
+            cohorts: Cohorts::new(Arc::clone(&counters)),
+            counters,
             behind: BTreeSet::new(),
             crowded: BTreeSet::new(),
             version,
@@ -166,9 +171,11 @@ impl Dispatcher {
         patience.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let stragglers = self.cohorts.give();
+            self.counters.stragglers.add(stragglers.len());
             for stream in stragglers {
                 self.part(stream);
             }
+            self.gauge();
             let tail = *self.tail.borrow_and_update();
             let work = tail > self.version && self.stuck_at != Some(tail);
             let signal = Arc::clone(&self.signal);
@@ -227,6 +234,16 @@ impl Dispatcher {
         }
     }
 
+    /// Notes how many there are of all.
+    fn gauge(&self) {
+        let (streams, sessions) = self.cohorts.len();
+        self.counters.streams.set(streams);
+        self.counters.sessions.set(sessions);
+        self.counters.sessions_waiting.set(self.cohorts.waiting());
+        self.counters.targets.set(self.cohorts.targets());
+        self.counters.targets_distinct.set(self.registry.len());
+    }
+
     async fn add(
         &mut self,
         stream: StreamId,
@@ -239,6 +256,7 @@ impl Dispatcher {
         if self.cohorts.of(stream).is_none() {
             let session = Session::new(self.database);
             self.cohorts.open(stream, queue, session);
+            self.counters.streams_opened.add(1);
         }
         let Some(id) = self.part(stream) else {
             return Err(SessionError::Ended);
@@ -278,6 +296,7 @@ impl Dispatcher {
         self.answer(id);
         self.replay(id, target_id, from);
         if let Some(reading) = reading {
+            self.counters.results_first.add(1);
             self.read(reading).await;
         }
         if not_before > tail {
@@ -451,6 +470,7 @@ impl Dispatcher {
             if broken.is_empty() {
                 return;
             }
+            self.counters.results_broken.add(broken.len());
             self.read_all(broken).await;
         }
     }
@@ -468,7 +488,13 @@ impl Dispatcher {
         filled: Result<Filled, Error>,
     ) -> Option<Reading> {
         match filled {
-            Ok(filled) => self.registry.arrive(shared, generation, filled),
+            Ok(filled) => {
+                let older = self.registry.arrive(shared, generation, filled);
+                self.counters
+                    .results_broken
+                    .add(usize::from(older.is_some()));
+                older
+            }
             Err(error) => {
                 if self.registry.awaits(shared, generation) {
                     for (id, target_id) in self.registry.remove(shared) {
@@ -524,6 +550,9 @@ impl Dispatcher {
     }
 
     async fn done(&mut self, done: Done) {
+        if matches!(done, Done::Replayed { .. }) {
+            self.counters.replays.add(1);
+        }
         match done {
             Done::Filled {
                 shared,
@@ -591,6 +620,7 @@ impl Dispatcher {
             Ok(EntriesSince::TooOld) => {
                 self.version = tail;
                 let readings = self.registry.restart(tail);
+                self.counters.results_lost.add(readings.len());
                 for reading in &readings {
                     for (id, target_id) in self.registry.watchers(reading.shared) {
                         if let Some(cohort) = self.cohorts.get_mut(id) {
@@ -615,14 +645,22 @@ impl Dispatcher {
     /// Gives the entries up to `version` to the targets that they concern; returns what must be read.
     fn process(&mut self, entries: &[Arc<CommitEntry>], version: Version) -> Vec<Reading> {
         let mut readings = Vec::new();
+        let read = entries.iter().map(|entry| entry.changes.len()).sum();
+        self.counters.changes_read.add(read);
         let routed = self.registry.route(entries, version);
+        let matched = routed.values().map(Vec::len).sum();
+        self.counters.changes_matched.add(matched);
         self.version = version;
         for (shared, changes) in routed {
             match self.registry.apply(shared, changes, version) {
                 Absorbed::Moved(shown) => self.tell(shared, shown),
                 Absorbed::Held => {}
-                Absorbed::Broken(reading) => readings.push(reading),
+                Absorbed::Broken(reading) => {
+                    self.counters.results_broken.add(1);
+                    readings.push(reading);
+                }
                 Absorbed::Lost(reading) => {
+                    self.counters.results_lost.add(1);
                     for (id, target_id) in self.registry.watchers(shared) {
                         if let Some(cohort) = self.cohorts.get_mut(id) {
                             cohort.session.lost(target_id);
@@ -667,6 +705,9 @@ impl Dispatcher {
         for (id, target_id) in self.registry.watchers(shared) {
             if let Some(cohort) = self.cohorts.get_mut(id) {
                 cohort.session.absorb(target_id, &shown);
+                if cohort.session.is_dirty() {
+                    cohort.owes_since.get_or_insert(shown.as_of);
+                }
                 self.behind.insert(id);
             }
         }
@@ -725,6 +766,7 @@ impl Dispatcher {
             for id in std::mem::take(&mut self.beating) {
                 if let Some(cohort) = self.cohorts.get_mut(id) {
                     cohort.session.beat(at);
+                    self.counters.heartbeats.add(1);
                     self.behind.insert(id);
                 }
             }
@@ -771,8 +813,8 @@ impl Dispatcher {
             let shared = self.cohorts.is_shared(id);
             if let Some(cohort) = self.cohorts.get_mut(id) {
                 cohort.session.defer();
-                cohort.waits_since.get_or_insert(now);
             }
+            self.cohorts.wait(id, now);
             if shared {
                 self.crowded.insert(id);
             }
@@ -782,7 +824,6 @@ impl Dispatcher {
             return;
         };
         let (events, ended) = cohort.session.flush(self.version, &self.registry);
-        cohort.waits_since = None;
         cohort.spoke_at = now;
         let first = cohort.beat_due.is_none() && cohort.session.has_current();
         self.crowded.remove(&id);
@@ -822,7 +863,9 @@ impl Dispatcher {
                 self.crowded.insert(id);
                 continue;
             }
-            for stream in self.cohorts.without_room(id) {
+            let stragglers = self.cohorts.without_room(id);
+            self.counters.stragglers.add(stragglers.len());
+            for stream in stragglers {
                 self.part(stream);
             }
             self.behind.insert(id);

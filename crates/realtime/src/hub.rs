@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use watchfire_engine::Engine;
 use watchfire_model::watch::Cause;
 
+use crate::counters::Counters;
 use crate::dispatcher::{Dispatcher, HEARTBEAT};
 use crate::error::{SessionError, StreamEnd};
 use crate::outbox::{Outbox, Queue, Signal};
@@ -59,6 +60,11 @@ impl Hub {
             },
             outbox,
         )
+    }
+
+    /// What is counted of its listeners, as it is now and goes on.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.signal.counters)
     }
 
     /// Ends all streams cleanly (their outboxes give `None`) and the dispatcher. Later requests are refused.

@@ -23,6 +23,7 @@
 //! - `catch_up` says what a client needs that stood at an earlier version, also where no replay can tell.
 //! - `job` is work whose result is waited for, and that ends when it no longer is.
 //! - `outbox` carries the output of a session to its stream, bounded.
+//! - `counters` is what is counted meanwhile, for those who watch the server.
 //! - `dispatcher` is the task, and the `Hub` in front of it.
 //!
 //! # What is promised
@@ -41,6 +42,7 @@
 
 pub mod catch_up;
 pub mod cohort;
+pub mod counters;
 pub mod dispatcher;
 pub mod error;
 pub mod hub;
@@ -54,6 +56,7 @@ pub mod resume;
 pub mod session;
 pub mod target;
 
+pub use counters::Counters;
 pub use error::{SessionError, StreamEnd};
 pub use hub::{Hub, SessionHandle};
 pub use outbox::{Outbox, Telling};

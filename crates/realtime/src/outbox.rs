@@ -21,8 +21,10 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use watchfire_engine::Version;
 use watchfire_model::watch::WatchEvent;
 
+use crate::counters::Counters;
 use crate::error::StreamEnd;
 use crate::target::StreamId;
 
@@ -49,6 +51,8 @@ pub struct Signal {
     /// Who was refused room and has it now. Bounded by the number of streams: each asks the dispatcher before it is
     /// named again.
     ready: Mutex<Vec<StreamId>>,
+    /// Of the hub.
+    pub counters: Arc<Counters>,
 }
 
 impl Signal {
@@ -84,6 +88,8 @@ pub struct Telling {
     weight: Weight,
     /// Of the documents in it, in bytes.
     memory: usize,
+    /// The oldest commit that it tells of.
+    since: Option<Version>,
     encoded: OnceLock<Bytes>,
 }
 
@@ -122,8 +128,22 @@ impl Telling {
             events,
             weight,
             memory,
+            since: None,
             encoded: OnceLock::new(),
         })
+    }
+
+    /// Notes the oldest commit that the last of these, which are shared with nobody yet, tells of.
+    pub fn date(tellings: &mut [Arc<Self>], since: Option<Version>) {
+        if let Some(last) = tellings.last_mut().and_then(Arc::get_mut) {
+            last.since = since;
+        }
+    }
+
+    /// The oldest commit that it tells of, for those who measure how long that took. Absent when no commit is why it is
+    /// told (first results, answers, heartbeats), and in all pieces but the last of what is told in one go.
+    pub fn since(&self) -> Option<Version> {
+        self.since
     }
 
     /// The events, in the order in which they are told.
@@ -242,12 +262,12 @@ impl Queue {
         self.len() == 0
     }
 
-    /// Appends what is told.
-    pub fn tell<'a>(&self, tellings: impl IntoIterator<Item = &'a Arc<Telling>>) {
-        let (reader, full) = {
+    /// Appends what is told. Returns how many events are unread then.
+    pub fn tell<'a>(&self, tellings: impl IntoIterator<Item = &'a Arc<Telling>>) -> usize {
+        let (reader, full, unread) = {
             let mut waiting = lock(&self.waiting);
             if waiting.gone || waiting.ended {
-                return;
+                return 0;
             }
             for telling in tellings {
                 waiting.push(Arc::clone(telling));
@@ -258,9 +278,10 @@ impl Queue {
                 waiting.ended = true;
                 waiting.end = Some(StreamEnd::SlowReader);
             }
-            (waiting.reader.take(), full)
+            (waiting.reader.take(), full, waiting.events)
         };
         if full {
+            self.signal.counters.slow_readers.add(1);
             tracing::debug!(
                 stream = self.stream.0,
                 "a listen stream asks and does not read"
@@ -269,6 +290,7 @@ impl Queue {
         if let Some(reader) = reader {
             reader.wake();
         }
+        unread
     }
 
     /// Ends the stream after what waits; `None` is a clean end. The first end counts.

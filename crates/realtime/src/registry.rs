@@ -170,6 +170,11 @@ impl Registry {
         shared.watchers
     }
 
+    /// The targets that somebody watches.
+    pub fn len(&self) -> usize {
+        self.targets.len()
+    }
+
     /// Whether nobody watches anything.
     pub fn is_empty(&self) -> bool {
         self.targets.is_empty()
