@@ -19,13 +19,16 @@
 //! cohort in turns (`give`). A member knows up to where it has heard, so that it may leave in the middle.
 //! A cohort has room to speak when most of its members have, by a sample: so it follows the pace of its middle, merges
 //! changes when the middle cannot follow, and those who are slower than that are told apart (`give` names them).
+//! Two rounds of one cohort are `PAUSE_PER_MEMBER` for each member apart. The first change after a while goes out at once;
+//! when changes come faster than a large cohort can be told, several go to each member in one piece, which costs little
+//! more than one, and the processor has time for others (`Telling::joined`).
 //! Members who do not read at all hold up the others for at most `PATIENCE` (`without_room` names them then).
 //!
 //! # What is not done
 //!
 //! Cohorts of several members do not join each other.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +46,12 @@ use crate::target::{SessionId, SharedId, StreamId};
 pub const SLICE: usize = 1_024;
 /// Tellings that a cohort has not been given yet, past which it does not speak.
 pub const OUTGOING_MAX: usize = 64;
+/// Time between the beginnings of two rounds, for each member: about what it costs to tell one.
+pub const PAUSE_PER_MEMBER: Duration = Duration::from_micros(8);
+/// Time between the beginnings of two rounds at most.
+pub const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// Members up to which there is no pause.
+const PAUSE_ABOVE_MEMBERS: usize = 64;
 /// Members that are asked for room.
 const SAMPLE: usize = 32;
 /// How long members who do not read hold up the others of their cohort.
@@ -70,6 +79,10 @@ pub struct Cohort {
     /// The member to whom `outgoing` is given next, and the number of the last telling when this round began.
     next: usize,
     round: u64,
+    /// When the next round may begin.
+    round_due: Instant,
+    /// The number of the last telling that members had heard when they joined; what came before is news for some only.
+    joined_at: u64,
     /// Where the sample for room begins.
     sample: usize,
     /// Under what it can be found by those that are like it.
@@ -95,14 +108,24 @@ pub struct Cohorts {
     cohorts: HashMap<SessionId, Cohort>,
     /// Cohorts at rest by signature.
     at_rest: HashMap<u64, SessionId>,
-    /// Those with something outgoing, each once.
+    /// Those with something outgoing, each once: whose turn comes, and whose next round is not due yet.
     giving: VecDeque<SessionId>,
+    pausing: BTreeSet<(Instant, SessionId)>,
     last_session: u64,
     /// Targets of all streams.
     watched: usize,
     /// Sessions that wait for room.
     waiting: usize,
     counters: Arc<Counters>,
+}
+
+/// What came of a turn.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// Who does not keep up.
+    pub stragglers: Vec<StreamId>,
+    /// Who had no room to speak and may have now.
+    pub relieved: Option<SessionId>,
 }
 
 /// A session that is gone.
@@ -285,8 +308,7 @@ impl Cohorts {
         }
         if cohort.outgoing.is_empty() && !tellings.is_empty() {
             cohort.next = 0;
-            cohort.round = cohort.said;
-            self.giving.push_back(id);
+            self.pausing.insert((cohort.round_due, id));
         }
         for telling in tellings {
             cohort.said += 1;
@@ -294,22 +316,37 @@ impl Cohorts {
         }
     }
 
-    /// Whether something is said and not given yet.
+    /// Whether it is somebody's turn to be given what was said.
     pub fn is_giving(&self) -> bool {
         !self.giving.is_empty()
     }
 
-    /// Gives a slice of what is said to members of the cohort whose turn it is. Returns those who do not keep up.
-    pub fn give(&mut self) -> Vec<StreamId> {
-        let mut stragglers = Vec::new();
+    /// When the next turn comes, if it is nobody's.
+    pub fn turn_due(&self) -> Option<Instant> {
+        self.pausing.first().map(|(due, _)| *due)
+    }
+
+    /// Gives a slice of what is said to members of the cohort whose turn it is.
+    pub fn give(&mut self) -> Given {
+        let mut given = Given::default();
+        if self.giving.is_empty() && self.pausing.is_empty() {
+            return given;
+        }
+        let now = Instant::now();
+        while let Some((due, id)) = self.pausing.first().copied()
+            && due <= now
+        {
+            self.pausing.pop_first();
+            self.giving.push_back(id);
+        }
         let Some(id) = self.giving.pop_front() else {
-            return stragglers;
+            return given;
         };
         let Some(cohort) = self.cohorts.get_mut(&id) else {
-            return stragglers;
+            return given;
         };
         if cohort.next == 0 {
-            cohort.round = cohort.said;
+            cohort.begin_round(now);
         }
         let end = (cohort.next + SLICE).min(cohort.members.len());
         let mut asked = false;
@@ -322,26 +359,31 @@ impl Cohorts {
                     asked = true;
                 }
                 if stream.queue.straggles() {
-                    stragglers.push(*name);
+                    given.stragglers.push(*name);
                 }
             }
         }
         cohort.next = end;
-        if end == cohort.members.len() {
-            cohort.next = 0;
-            let round = cohort.round;
-            while cohort
-                .outgoing
-                .front()
-                .is_some_and(|(number, _)| *number <= round)
-            {
-                cohort.outgoing.pop_front();
-            }
+        if end < cohort.members.len() {
+            self.giving.push_back(id);
+            return given;
+        }
+        cohort.next = 0;
+        let round = cohort.round;
+        while cohort
+            .outgoing
+            .front()
+            .is_some_and(|(number, _)| *number <= round)
+        {
+            cohort.outgoing.pop_front();
         }
         if !cohort.outgoing.is_empty() {
-            self.giving.push_back(id);
+            self.pausing.insert((cohort.round_due, id));
         }
-        stragglers
+        if cohort.waits_since.is_some() {
+            given.relieved = Some(id);
+        }
+        given
     }
 
     /// Whether a session may speak; when not, the dispatcher is called once there may be room.
@@ -400,6 +442,8 @@ impl Cohorts {
             said: 0,
             next: 0,
             round: 0,
+            round_due: Instant::now(),
+            joined_at: 0,
             sample: 0,
             filed: None,
             waits_since: None,
@@ -414,7 +458,10 @@ impl Cohorts {
     fn remove_cohort(&mut self, id: SessionId) -> Option<Gone> {
         self.file(id, None);
         let cohort = self.cohorts.remove(&id)?;
-        self.giving.retain(|giving| *giving != id);
+        if !cohort.outgoing.is_empty() {
+            self.giving.retain(|giving| *giving != id);
+            self.pausing.remove(&(cohort.round_due, id));
+        }
         self.watched -= cohort.watched * cohort.members.len();
         self.waiting -= usize::from(cohort.waits_since.is_some());
         Some(Gone {
@@ -455,6 +502,7 @@ impl Cohorts {
         {
             stream.session = id;
             stream.heard = cohort.said;
+            cohort.joined_at = cohort.said;
             stream.place = cohort.members.len();
             cohort.members.push(name);
             self.watched += cohort.watched;
@@ -477,6 +525,32 @@ impl Cohorts {
             cohort.filed = Some(signature);
             // One that is at rest no more is found no more; it files itself again.
             self.at_rest.insert(signature, id);
+        }
+    }
+}
+
+impl Cohort {
+    /// Whoever is told in this round is told everything that has been said by now, in one piece as far as all have
+    /// heard the same before.
+    fn begin_round(&mut self, now: Instant) {
+        self.round = self.said;
+        let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        self.round_due = now
+            + if self.members.len() > PAUSE_ABOVE_MEMBERS {
+                PAUSE_PER_MEMBER.saturating_mul(members).min(PAUSE_MAX)
+            } else {
+                Duration::ZERO
+            };
+        let joined_at = self.joined_at;
+        let news = self
+            .outgoing
+            .partition_point(|(number, _)| *number <= joined_at);
+        if self.outgoing.len() - news > 1
+            && let Some(joined) =
+                Telling::joined(self.outgoing.range(news..).map(|(_, telling)| telling))
+        {
+            self.outgoing.truncate(news);
+            self.outgoing.push_back((self.said, joined));
         }
     }
 }

@@ -181,6 +181,7 @@ impl Dispatcher {
             let signal = Arc::clone(&self.signal);
             let requests_first = self.requests_first;
             let beat = self.beats.first().map(|(due, _)| *due);
+            let turn = self.cohorts.turn_due();
             tokio::select! {
                 biased;
                 Some(done) = self.jobs.join_next(), if !self.jobs.is_empty() => match done {
@@ -230,6 +231,7 @@ impl Dispatcher {
                 () = std::future::ready(()), if work => self.step(tail).await,
                 // Nothing else to do; what was said is given on.
                 () = std::future::ready(()), if self.cohorts.is_giving() => {}
+                () = until(turn), if turn.is_some() => {}
             }
         }
     }

@@ -133,6 +133,24 @@ impl Telling {
         })
     }
 
+    /// Several tellings as one, unless that would be too large or answers are among them.
+    pub fn joined<'a>(tellings: impl Iterator<Item = &'a Arc<Self>> + Clone) -> Option<Arc<Self>> {
+        let events: usize = tellings.clone().map(|telling| telling.events.len()).sum();
+        let memory: usize = tellings.clone().map(|telling| telling.memory).sum();
+        let all_told = tellings
+            .clone()
+            .all(|telling| telling.weight == Weight::Told);
+        if !all_told || events > TELLING_EVENTS_MAX || memory > TELLING_MEMORY_MAX {
+            return None;
+        }
+        let since = tellings.clone().filter_map(|telling| telling.since).min();
+        let events = tellings.flat_map(|telling| telling.events.clone());
+        let mut joined = [Self::new(events.collect(), Weight::Told, memory)];
+        Self::date(&mut joined, since);
+        let [joined] = joined;
+        Some(joined)
+    }
+
     /// Notes the oldest commit that the last of these, which are shared with nobody yet, tells of.
     pub fn date(tellings: &mut [Arc<Self>], since: Option<Version>) {
         if let Some(last) = tellings.last_mut().and_then(Arc::get_mut) {
