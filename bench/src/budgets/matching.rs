@@ -124,11 +124,14 @@ pub fn growth() -> Result<()> {
         }),
         ("a query by range", |number| filtered(slot(number)?)),
     ];
-    // Kept, so that what one leaves free does not hide what the next one takes.
-    let mut kept = Vec::new();
+    // All of them before anything is given back, which would hide what the next one takes.
+    let mut settings = Vec::new();
     for (name, target) in kinds {
         let many = Setting::new(0..MANY, target)?;
         many.print(name);
+        settings.push((name, target, many));
+    }
+    for (name, target, many) in settings {
         let few = (0..MANY / FEW)
             .map(|part| Setting::new(part * FEW..(part + 1) * FEW, target))
             .collect::<Result<Vec<_>>>()?;
@@ -153,7 +156,6 @@ pub fn growth() -> Result<()> {
         );
         let name = format!("{name} of {MANY} beside one of {FEW}, times as long");
         at_most(&name, middle(&mut ratios)?, GROWTH_MAX);
-        kept.push(many);
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use watchfire_model::watch::Target;
 use watchfire_model::{
-    DatabaseName, Fields, Parent, Query, QueryParts, Selector, Timestamp, Value,
+    DatabaseName, FieldOperator, FieldPath, Fields, Filter, Parent, Query, QueryParts, Selector,
+    Timestamp, Value,
 };
 
 use super::*;
@@ -230,6 +231,63 @@ fn a_document_that_left_is_followed_to_the_end_of_the_pass() {
     };
     assert_eq!(shown.as_of, Version(12));
     assert!(shown.removed[0].1.is_none());
+}
+
+#[test]
+fn a_document_that_left_is_followed_from_pass_to_pass_while_the_target_fills() {
+    let query = Query::new(QueryParts {
+        database: DatabaseName::new("p", "d").unwrap(),
+        parent: Parent::Root,
+        selector: Selector::Collection("c".to_owned()),
+        filter: Some(Filter::Field {
+            field: FieldPath::parse("a").unwrap(),
+            operator: FieldOperator::Equal,
+            value: Value::Integer(1),
+        }),
+        order: Vec::new(),
+        start: None,
+        end: None,
+        offset: 0,
+        limit: None,
+        projection: None,
+    });
+    let interest = Interest::Query(Arc::new(query.unwrap()));
+    let mut registry = Registry::default();
+    let mut watch = |number: u8| {
+        let watcher = (SessionId(1), i32::from(number));
+        registry.watch(vec![number], interest.clone(), watcher, Version(10))
+    };
+    // More than the matcher would test without asking about fields.
+    let last = (1..10_u8).map(&mut watch).last();
+    let (id, reading) = last.unwrap();
+    let state = |a: i64, time: u64| {
+        let mut document = Document::clone(&document("c/1", time));
+        document.fields.insert("a".to_owned(), Value::Integer(a));
+        Some(Arc::new(document))
+    };
+    let goes_on = |registry: &mut Registry, a: i64, version: u64| {
+        let change = Change {
+            path: DocumentPath::parse("c/1").unwrap(),
+            before: state(a, version - 1),
+            after: state(a + 1, version),
+        };
+        let entry = Arc::new(CommitEntry {
+            version: Version(version),
+            changes: vec![change],
+        });
+        let routed = registry.route(&[entry], Version(version)).remove(&id);
+        routed.map(|changes| registry.apply(id, changes, Version(version)))
+    };
+    assert!(goes_on(&mut registry, 1, 11).is_some(), "it leaves");
+    assert!(goes_on(&mut registry, 2, 12).is_some(), "it is followed");
+    registry.arrive(id, reading.unwrap().generation, filled(12, &[]));
+    registry.install(id, Version(12)).unwrap();
+    assert!(goes_on(&mut registry, 3, 13).is_none(), "nobody waits");
+    for number in 1..10 {
+        registry.unwatch(SharedId(number), (SessionId(1), number as i32));
+    }
+    assert!(registry.is_empty() && registry.followed.is_empty());
+    assert!(registry.matcher.is_empty());
 }
 
 #[test]
