@@ -38,7 +38,7 @@ use watchfire_model::watch::WatchEvent;
 
 use crate::counters::Counters;
 use crate::error::StreamEnd;
-use crate::outbox::{Queue, Telling, UNREAD_MAX, Weight};
+use crate::outbox::{Queue, Telling, Weight};
 use crate::session::Session;
 use crate::target::{SessionId, SharedId, StreamId};
 
@@ -119,6 +119,9 @@ pub struct Cohorts {
     counters: Arc<Counters>,
 }
 
+/// What a session watches, by target id.
+pub type Targets = Vec<(i32, SharedId)>;
+
 /// What came of a turn.
 #[derive(Debug, Default)]
 pub struct Given {
@@ -133,7 +136,7 @@ pub struct Given {
 pub struct Gone {
     pub session: SessionId,
     /// What it watched.
-    pub targets: Vec<(i32, SharedId)>,
+    pub targets: Targets,
     /// When its next heartbeat was due.
     pub beat_due: Option<Instant>,
 }
@@ -206,7 +209,7 @@ impl Cohorts {
 
     /// The session of a stream, which is the stream's own from now on; `Some` when it is a new copy, which watches what
     /// the cohort does.
-    pub fn part(&mut self, stream: StreamId) -> Option<(SessionId, Option<Vec<(i32, SharedId)>>)> {
+    pub fn part(&mut self, stream: StreamId) -> Option<(SessionId, Option<Targets>)> {
         let id = self.of(stream)?;
         let cohort = self.cohorts.get(&id)?;
         if cohort.members.len() == 1 {
@@ -214,7 +217,7 @@ impl Cohorts {
         }
         let owes_since = cohort.owes_since;
         let session = cohort.session.fork();
-        let targets: Vec<(i32, SharedId)> = session.targets().collect();
+        let targets: Targets = session.targets().collect();
         self.leave(stream);
         let own = self.add_cohort(session, stream);
         if let Some(cohort) = self.cohorts.get_mut(&own) {
@@ -257,7 +260,7 @@ impl Cohorts {
             && cohort.outgoing.is_empty()
             && other != id
             // One that has just been told apart because it does not keep up joins again when it has read.
-            && self.streams.get(stream).is_some_and(|stream| stream.queue.len() < UNREAD_MAX / 2)
+            && self.streams.get(stream).is_some_and(|stream| stream.queue.is_mostly_read())
             && let Some(like) = self.cohorts.get(&other)
             && like.session.is_like(&cohort.session)
         {
@@ -352,7 +355,7 @@ impl Cohorts {
         let mut asked = false;
         for name in cohort.members.get(cohort.next..end).unwrap_or_default() {
             if let Some(stream) = self.streams.get_mut(name) {
-                let unread = hand_over(cohort.said, &cohort.outgoing, stream);
+                let unread = hand_over(cohort.round, &cohort.outgoing, stream);
                 // One of each slice is enough to know how long queues are.
                 if let (Some(unread), false) = (unread, asked) {
                     self.counters.queue_lengths.observe(unread);
@@ -490,8 +493,10 @@ impl Cohorts {
             && let Some(stream) = self.streams.get_mut(&moved)
         {
             stream.place = place;
-            // It may have come to where this round has been already.
-            hand_over(cohort.said, &cohort.outgoing, stream);
+            if place < cohort.next {
+                // It has come to where this round has been already.
+                hand_over(cohort.round, &cohort.outgoing, stream);
+            }
         }
         cohort.next = cohort.next.min(cohort.members.len());
     }
@@ -530,8 +535,8 @@ impl Cohorts {
 }
 
 impl Cohort {
-    /// Whoever is told in this round is told everything that has been said by now, in one piece as far as all have
-    /// heard the same before.
+    /// Whoever is told in this round is told everything that has been said by now and nothing later, so that all have
+    /// heard the same after it; in one piece as far as all had before.
     fn begin_round(&mut self, now: Instant) {
         self.round = self.said;
         let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
@@ -555,19 +560,21 @@ impl Cohort {
     }
 }
 
-/// Gives a stream what it has not heard. Returns how many events are unread then; nothing when it had heard all.
+/// Gives a stream what it has not heard, up to a number. Returns how many events are unread then; nothing when it had
+/// heard all.
 fn hand_over(
-    said: u64,
+    up_to: u64,
     outgoing: &VecDeque<(u64, Arc<Telling>)>,
     stream: &mut Stream,
 ) -> Option<usize> {
-    if stream.heard >= said {
+    if stream.heard >= up_to {
         return None;
     }
     let heard = stream.heard;
-    let unheard = outgoing.partition_point(|(number, _)| *number <= heard);
-    stream.heard = said;
-    let tellings = outgoing.range(unheard..).map(|(_, telling)| telling);
+    let from = outgoing.partition_point(|(number, _)| *number <= heard);
+    let to = outgoing.partition_point(|(number, _)| *number <= up_to);
+    stream.heard = up_to;
+    let tellings = outgoing.range(from..to).map(|(_, telling)| telling);
     Some(stream.queue.tell(tellings))
 }
 

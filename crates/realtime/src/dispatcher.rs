@@ -170,10 +170,13 @@ impl Dispatcher {
         let mut patience = tokio::time::interval(PATIENCE);
         patience.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let stragglers = self.cohorts.give();
-            self.counters.stragglers.add(stragglers.len());
-            for stream in stragglers {
+            let given = self.cohorts.give();
+            self.counters.stragglers.add(given.stragglers.len());
+            for stream in given.stragglers {
                 self.part(stream);
+            }
+            if let Some(id) = given.relieved {
+                self.flush([id].into());
             }
             self.gauge();
             let tail = *self.tail.borrow_and_update();
@@ -231,6 +234,7 @@ impl Dispatcher {
                 () = std::future::ready(()), if work => self.step(tail).await,
                 // Nothing else to do; what was said is given on.
                 () = std::future::ready(()), if self.cohorts.is_giving() => {}
+                () = until(turn), if turn.is_some() => {}
                 () = until(turn), if turn.is_some() => {}
             }
         }

@@ -264,6 +264,11 @@ impl Queue {
         waiting.events >= STRAGGLES_AT || waiting.memory >= STRAGGLES_AT_MEMORY
     }
 
+    /// Whether so little waits that the stream keeps up.
+    pub fn is_mostly_read(&self) -> bool {
+        lock(&self.waiting).is_below(2)
+    }
+
     /// Whether nobody reads any more.
     pub fn is_over(&self) -> bool {
         let waiting = lock(&self.waiting);
