@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures::future::{self, Either};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport;
@@ -55,6 +56,9 @@ const UNSEEN_CANCELLED_CALLS_MAX: usize = 1_000;
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
+/// Connections to the port of those who watch the server; one more waits until another ends.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+
 /// Size of a request's headers, in bytes.
 const HEADERS_MAX: u32 = 64 * 1024;
 
@@ -78,6 +82,13 @@ pub enum Failure {
         #[source]
         error: io::Error,
     },
+    /// The same, for the port of those who watch the server.
+    #[error("cannot listen on {address} for /metrics: choose another address with --admin-listen")]
+    AdminListen {
+        address: SocketAddr,
+        #[source]
+        error: io::Error,
+    },
     /// Serving ended by itself.
     #[error("serving failed")]
     Serving(#[from] transport::Error),
@@ -95,6 +106,7 @@ pub enum Failure {
 /// A running server.
 pub struct Server {
     address: SocketAddr,
+    admin_address: Option<SocketAddr>,
     data: Option<PathBuf>,
     shutdown: CancellationToken,
     serving: JoinHandle<Result<(), transport::Error>>,
@@ -107,6 +119,7 @@ impl Server {
     pub async fn start(serve: Serve) -> Result<Self, Failure> {
         let Serve {
             listen,
+            admin_listen,
             data,
             memory,
             index_mode,
@@ -146,6 +159,18 @@ impl Server {
         };
         let listener = accept::listen(listen).map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
+        let (admin_listener, admin_address) = match admin_listen {
+            None => (None, None),
+            Some(admin_listen) => {
+                let cannot_listen = |error| Failure::AdminListen {
+                    address: admin_listen,
+                    error,
+                };
+                let listener = accept::listen(admin_listen).map_err(cannot_listen)?;
+                let address = listener.local_addr().map_err(cannot_listen)?;
+                (Some(listener), Some(address))
+            }
+        };
 
         let databases = Arc::new(Databases::new(
             open_store,
@@ -165,6 +190,25 @@ impl Server {
         let (health_service, follow_health) = health::service(health.clone(), shutdown.clone());
         // It ends by itself at the shutdown.
         drop(tokio::spawn(follow_health));
+        let metrics_page = || metrics::page(databases.clone(), health.clone());
+        let mut pages = vec![health::page(health.clone())];
+        let admin_serving = match admin_listener {
+            None => {
+                pages.push(metrics_page());
+                Either::Left(future::ready(Ok(())))
+            }
+            Some(listener) => {
+                let connections = accept::connections(listener, ADMIN_CONNECTIONS_MAX);
+                let pages = PagesLayer::new([metrics_page(), health::page(health.clone())]);
+                let serving = transport::Server::builder()
+                    .accept_http1(true)
+                    .http2_max_header_list_size(HEADERS_MAX)
+                    .layer(pages)
+                    .add_service(health_service.clone())
+                    .serve_with_incoming_shutdown(connections, shutdown.clone().cancelled_owned());
+                Either::Right(serving)
+            }
+        };
         let connections = accept::connections(listener, accept::connections_max());
         let serving = transport::Server::builder()
             .accept_http1(true)
@@ -175,10 +219,7 @@ impl Server {
             .http2_max_pending_accept_reset_streams(Some(UNSEEN_CANCELLED_CALLS_MAX))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .layer(PagesLayer::new([
-                metrics::page(databases.clone(), health.clone()),
-                health::page(health),
-            ]))
+            .layer(PagesLayer::new(pages))
             .layer(GrpcMessageLayer)
             .add_service(grpc::service(databases.clone(), shutdown.clone()))
             .add_service(admin::service(databases.clone()))
@@ -186,8 +227,10 @@ impl Server {
             .add_service(check::service(databases.clone(), backups, shutdown.clone()))
             .add_service(health_service)
             .serve_with_incoming_shutdown(connections, shutdown.clone().cancelled_owned());
+        let serving = async move { future::try_join(serving, admin_serving).await.map(|_| ()) };
         Ok(Self {
             address,
+            admin_address,
             data,
             shutdown,
             serving: tokio::spawn(serving),
@@ -199,6 +242,11 @@ impl Server {
     /// Where it listens; with the real port when port 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it answers those who watch it, if that is another address; with the real port when port 0 was asked for.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// What a person who has just started it wants to know.
@@ -213,8 +261,11 @@ impl Server {
             Some(folder) => format!("Data is kept in {}", folder.display()),
             None => "Data is kept in memory and forgotten at the end".to_owned(),
         };
+        let admin = self.admin_address.map_or_else(String::new, |admin| {
+            format!("\nMetrics and health are at http://{admin}/metrics and /health")
+        });
         format!(
-            "Watchfire listens on {address}
+            "Watchfire listens on {address}{admin}
 {data}
 
 Node SDK:
@@ -245,6 +296,7 @@ Web SDK:
             databases,
             embedded,
             address: _,
+            admin_address: _,
             data: _,
         } = self;
         shutdown.cancel();

@@ -1,6 +1,6 @@
 //! The command line and its environment variables, and nothing that acts on them.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -266,6 +266,16 @@ pub struct Serve {
         default_value = "127.0.0.1:8080"
     )]
     pub listen: SocketAddr,
+    /// Address and port, or only a port of 127.0.0.1, for /metrics and /health: those who watch the server need not
+    /// reach its data, and its users not its numbers. /metrics is then not answered on the port of --listen any more,
+    /// where /health stays
+    #[arg(
+        long,
+        env = "WATCHFIRE_ADMIN_LISTEN",
+        value_name = "ADDR",
+        value_parser = parse_admin_listen
+    )]
+    pub admin_listen: Option<SocketAddr>,
     /// Folder that holds the data; made if it is missing. One process at a time
     #[arg(
         long,
@@ -319,6 +329,14 @@ pub struct Serve {
     pub history: Duration,
 }
 
+/// An address with a port, or a port of this machine.
+fn parse_admin_listen(text: &str) -> Result<SocketAddr, String> {
+    let port = text.parse().map(|port| (Ipv4Addr::LOCALHOST, port).into());
+    port.or_else(|_| text.parse()).map_err(|_| {
+        "expected a port, or an address with a port, as in 9090 or 0.0.0.0:9090".to_owned()
+    })
+}
+
 /// Hours or days: `1h`, `36h`, `7d`.
 fn parse_history(text: &str) -> Result<Duration, String> {
     let hours = match (text.strip_suffix('h'), text.strip_suffix('d')) {
@@ -338,6 +356,7 @@ impl Serve {
     pub fn in_memory(listen: SocketAddr) -> Self {
         Self {
             listen,
+            admin_listen: None,
             data: PathBuf::from("watchfire-data"),
             memory: true,
             index_mode: IndexMode::default(),
@@ -417,6 +436,23 @@ mod tests {
             "/d",
             false,
         );
+    }
+
+    #[test]
+    fn numbers_may_have_a_port_of_their_own() {
+        assert_eq!(serve(&["watchfire"]).admin_listen, None);
+        for (said, meant) in [
+            ("9090", "127.0.0.1:9090"),
+            ("0.0.0.0:9090", "0.0.0.0:9090"),
+            ("[::1]:0", "[::1]:0"),
+        ] {
+            let asked = serve(&["watchfire", "serve", "--admin-listen", said]);
+            assert_eq!(asked.admin_listen, Some(meant.parse().unwrap()));
+        }
+        for wrong in ["", "here", "65536", "127.0.0.1"] {
+            let arguments = ["watchfire", "--admin-listen", wrong];
+            assert!(Config::try_parse_from(arguments).is_err(), "{wrong}");
+        }
     }
 
     #[test]

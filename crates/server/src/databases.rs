@@ -101,6 +101,11 @@ impl Databases {
         &self.metrics
     }
 
+    /// The clock of all of them.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// Those that are open just now, in no order.
     pub fn opened(&self) -> Vec<Arc<Database>> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);

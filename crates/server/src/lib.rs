@@ -5,7 +5,7 @@
 //! `accept` takes connections, `front` turns the protocol's bytes into the words of the model and
 //! back, `service` carries out each operation once for every front, `databases` finds the open
 //! database by its name, `answers` bounds what queries take at once, `metrics` counts
-//! what they read, `health` says whether the store is well, and `status` turns every failure into a code and a sentence, in one place.
+//! what they read and what listeners are sent, `health` says whether the store is well, and `status` turns every failure into a code and a sentence, in one place.
 //! `indexes` knows index definitions outside the protocol. `backup` copies all data and puts copies in their place.
 //! `client` is the commands that ask a running server: about its indexes, for a backup, for the documents of a database.
 //! `check` is the command that looks at the data of a stopped server, or has a running one look at its own.

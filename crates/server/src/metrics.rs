@@ -2,12 +2,18 @@
 //!
 //! Counters begin at zero with the process. What one database counts itself is given to `render`.
 
+pub mod listen;
+
+use std::sync::Arc;
+
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use watchfire_storage::Condition;
+
+use self::listen::{Listened, Sent};
 
 /// The type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -18,6 +24,7 @@ pub struct Metrics {
     queries: Counter,
     index_entries_scanned: Counter,
     documents_scanned: Counter,
+    listen: Arc<Sent>,
 }
 
 impl Metrics {
@@ -30,6 +37,11 @@ impl Metrics {
     pub fn query_scanned(&self, index_entries: u64, documents: u64) {
         self.index_entries_scanned.inc_by(index_entries);
         self.documents_scanned.inc_by(documents);
+    }
+
+    /// What is sent to listeners.
+    pub fn listen(&self) -> &Arc<Sent> {
+        &self.listen
     }
 
     fn register(&self, registry: &mut Registry) {
@@ -48,6 +60,7 @@ impl Metrics {
             "Documents that queries have read, matching or not",
             self.documents_scanned.clone(),
         );
+        self.listen.register(registry);
     }
 }
 
@@ -148,11 +161,18 @@ impl Collector for OfStore {
 }
 
 /// All counts as text, in the OpenMetrics format.
-pub fn render(metrics: &Metrics, mut wanted: Vec<Wanted>, condition: Condition) -> String {
+pub fn render(
+    metrics: &Metrics,
+    mut wanted: Vec<Wanted>,
+    mut listened: Vec<Listened>,
+    condition: Condition,
+) -> String {
     wanted.sort_by(|a, b| a.database.cmp(&b.database));
+    listened.sort_by(|a, b| a.database.cmp(&b.database));
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     registry.register_collector(Box::new(PerDatabase { wanted }));
+    registry.register_collector(Box::new(listen::PerDatabase(listened)));
     registry.register_collector(Box::new(OfStore { condition }));
     let mut text = String::new();
     text::encode(&mut text, &registry).expect("writing to a string does not fail");

@@ -22,13 +22,14 @@ use tonic::codec::{Codec, Streaming};
 use tonic::server::NamedService;
 use tonic::{Code, Status};
 use tower_service::Service;
-use watchfire_model::DatabaseName;
+use watchfire_model::{Clock, DatabaseName};
 use watchfire_wire::codec::WireCodec;
 use watchfire_wire::listen::{encode_watch_frames, requested_target};
 use watchfire_wire::{decode_listen_request, pb};
 
 use crate::databases::Databases;
 use crate::error::Error;
+use crate::metrics::listen::StreamSent;
 use crate::service::listen::{self, Command, Heard, Listening};
 use crate::status::REQUEST_SIZE_MAX;
 
@@ -80,6 +81,8 @@ where
         let listening = listen::serve(self.databases.clone(), self.shutdown.clone(), commands);
         let mut response = Response::new(Body::new(Told {
             listening: Some(listening),
+            clock: Arc::clone(self.databases.clock()),
+            sent: self.databases.metrics().listen().begin(),
         }));
         response.headers_mut().insert(
             header::CONTENT_TYPE,
@@ -93,6 +96,8 @@ where
 struct Told {
     /// `None` after the trailers.
     listening: Option<Listening>,
+    clock: Arc<dyn Clock>,
+    sent: StreamSent,
 }
 
 impl HttpBody for Told {
@@ -108,7 +113,7 @@ impl HttpBody for Told {
         };
         let heard = task::ready!(Pin::new(listening).poll_next(cx));
         let status = match heard {
-            Some(Ok(heard)) => return Poll::Ready(Some(Ok(Frame::data(bytes(&heard))))),
+            Some(Ok(heard)) => return Poll::Ready(Some(Ok(Frame::data(self.bytes(&heard))))),
             Some(Err(error)) => Status::from(error),
             None => Status::new(Code::Ok, ""),
         };
@@ -123,12 +128,33 @@ impl HttpBody for Told {
     }
 }
 
-fn bytes(heard: &Heard) -> Bytes {
-    let name = &heard.database.name;
-    let mut pieces = heard
-        .tellings
-        .iter()
-        .map(|telling| telling.encoded(|events| encode_watch_frames(name, events)));
+impl Told {
+    /// What was heard as bytes that leave now.
+    fn bytes(&mut self, heard: &Heard) -> Bytes {
+        let mut now = None;
+        let mut messages = 0;
+        let sampled = self.sent.measures();
+        let encoded = heard.tellings.iter().map(|telling| {
+            let mut first = false;
+            let bytes = telling.encoded(|events| {
+                first = true;
+                encode_watch_frames(&heard.database.name, events)
+            });
+            messages += telling.events().len();
+            if let (Some(committed), true) = (telling.since(), first || sampled) {
+                let now = *now.get_or_insert_with(|| self.clock.now());
+                self.sent.observe(committed, now, first, sampled);
+            }
+            bytes
+        });
+        let bytes = joined(encoded);
+        self.sent.leaves(messages, bytes.len());
+        bytes
+    }
+}
+
+/// All pieces as one, copied only when there are several.
+fn joined(mut pieces: impl Iterator<Item = Bytes>) -> Bytes {
     let (first, second) = (pieces.next(), pieces.next());
     match (first, second) {
         (None, _) => Bytes::new(),

@@ -1,10 +1,11 @@
-//! `GET /metrics` beside the protocol, on the same port.
+//! `GET /metrics` beside the protocol on the same port, or on the port of `--admin-listen`.
 
 use std::sync::Arc;
 
 use crate::databases::Databases;
 use crate::front::pages::{Page, text};
 use crate::health::Health;
+use crate::metrics::listen::Listened;
 use crate::metrics::{self, Wanted};
 
 /// What is counted, at `/metrics`.
@@ -14,10 +15,22 @@ pub fn page(databases: Arc<Databases>, health: Health) -> Page {
         let condition = health.condition();
         async move {
             let wanted = wanted(&databases).await;
-            let rendered = metrics::render(databases.metrics(), wanted, condition);
+            let listened = listened(&databases);
+            let rendered = metrics::render(databases.metrics(), wanted, listened, condition);
             text(metrics::CONTENT_TYPE, rendered)
         }
     })
+}
+
+/// What every open database that was listened to counts of it.
+fn listened(databases: &Databases) -> Vec<Listened> {
+    let opened = databases.opened().into_iter().map(|database| Listened {
+        database: database.name.to_string(),
+        counters: database.hub.counters(),
+    });
+    opened
+        .filter(|listened| listened.counters.streams_opened.get() > 0)
+        .collect()
 }
 
 /// What every open database wants. One that cannot be read just now is left out.
