@@ -110,6 +110,6 @@ pub enum WatchEvent {
         count: i32,
         /// The full names of all documents in it, so that a caller whose count differs finds out which of its own have
         /// gone. Absent where that need not be said, or is not wanted.
-        unchanged_names: Option<BloomFilter>,
+        unchanged_names: Option<Arc<BloomFilter>>,
     },
 }

@@ -8,8 +8,9 @@
 //!    compared with the present one. Whoever stood exactly there stands exactly here afterwards. A client may hold more
 //!    than its token says, though, and a document that has only passed through a limited result meanwhile was not
 //!    touched by that: so what was touched is told too, and an existence filter follows.
-//! 3. Beyond that, a target that is not limited: the documents that have changed, and an existence filter, by which the
-//!    client finds out what has gone.
+//! 3. Beyond that, a target that is not limited: the documents that have changed by their times, and an existence filter,
+//!    by which the client finds out what has gone. Times say nothing to who stood in another history, as before a backup
+//!    was restored: a token shows that, a bare time does not.
 //! 4. Else everything, after a reset.
 //!
 //! # The existence filter
@@ -21,8 +22,8 @@
 //! # Sharing
 //!
 //! After a failure everybody comes back at once, with tokens of about the same version. One catching up serves all of
-//! them (`Shared`): what has happened since an earlier version includes what has happened since a later one, and telling
-//! of a document twice does no harm.
+//! them (`Shared`): what has happened since an earlier version includes what has happened since a later one. Who stood at
+//! the later one is spared the documents that it holds as they are, and is told once more what has left.
 //!
 //! # What is not done
 //!
@@ -31,18 +32,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use watchfire_engine::{Engine, Error, Version};
-use watchfire_model::bloom::BloomFilter;
 use watchfire_model::watch::WatchEvent;
-use watchfire_model::{DatabaseName, Document, DocumentName, DocumentPath};
+use watchfire_model::{DatabaseName, Document, DocumentPath};
 
-use crate::result::{self, Shown};
+use crate::result::{self, Shown, Standing};
 use crate::resume::{self, Touched};
 use crate::target::{Interest, SharedId, read_time};
 
-/// How often a name that is not in a filter may seem to be.
-pub const FALSE_POSITIVE_RATE: f64 = 1e-6;
 /// Who stood at most this much later than others, in microseconds, is told what they are told.
 pub const NEAR_MICROS: u64 = 10_000_000;
 /// Catchings up that are remembered at once; past it the oldest is forgotten, which costs another reading.
@@ -55,6 +53,8 @@ pub struct CaughtUp {
     pub shown: Shown,
     /// Whether that is enough for whoever stood there or somewhere after. If not, an existence filter must follow.
     pub certain: bool,
+    /// Whether it rests on the times of documents alone: it is for who is known to have stood in this history.
+    pub by_times: bool,
 }
 
 /// What the client needs that stood at `from` to stand at `to`, at which `result` is the target's result. `None`: a
@@ -72,6 +72,7 @@ pub async fn catch_up(
             return Ok(Some(CaughtUp {
                 shown: resume::told(interest, touched, to),
                 certain: true,
+                by_times: false,
             }));
         }
         touched => touched,
@@ -101,6 +102,7 @@ pub async fn catch_up(
                         .collect(),
                 },
                 certain: false,
+                by_times: false,
             }));
         }
     }
@@ -119,6 +121,7 @@ pub async fn catch_up(
             removed: Vec::new(),
         },
         certain: false,
+        by_times: true,
     }))
 }
 
@@ -164,29 +167,18 @@ async fn gone(
 }
 
 /// The existence filter of a target with this result; with names if the client said that it expects documents.
-pub fn existence_filter<'a>(
+pub fn existence_filter(
     database: &DatabaseName,
     target: i32,
     expected_count: Option<i32>,
-    result: impl ExactSizeIterator<Item = &'a DocumentPath>,
+    result: &Standing,
 ) -> WatchEvent {
-    let count = i32::try_from(result.len()).unwrap_or(i32::MAX);
-    let unchanged_names = expected_count
-        .is_some_and(|expected| expected > 0)
-        .then(|| {
-            let names = result.map(|path| {
-                DocumentName {
-                    database: database.clone(),
-                    path: path.clone(),
-                }
-                .to_string()
-            });
-            BloomFilter::new(names, FALSE_POSITIVE_RATE)
-        });
     WatchEvent::Filter {
         target,
-        count,
-        unchanged_names,
+        count: i32::try_from(result.documents().len()).unwrap_or(i32::MAX),
+        unchanged_names: expected_count
+            .is_some_and(|expected| expected > 0)
+            .then(|| result.names(database)),
     }
 }
 
@@ -198,6 +190,8 @@ type Outcome = Option<Arc<(Version, CaughtUp)>>;
 pub struct Joint {
     target: SharedId,
     from: Version,
+    /// Where the one stood that takes part; `from` or later.
+    stood_at: Version,
     to: Version,
     outcome: Arc<OnceCell<Outcome>>,
 }
@@ -235,11 +229,15 @@ impl Shared {
                 }
         };
         if let Some(joint) = self.joint.iter().find(serves) {
-            return joint.clone();
+            return Joint {
+                stood_at: from,
+                ..joint.clone()
+            };
         }
         let joint = Joint {
             target,
             from,
+            stood_at: from,
             to,
             outcome: Arc::default(),
         };
@@ -258,14 +256,18 @@ impl Shared {
 
 impl Joint {
     /// What to tell, in order; as `catch_up`. The first who asks reads; when it stops waiting, the next one does.
+    /// Who reads takes one of the `turns`, and who waits for another does not.
     pub async fn catch_up(
         &self,
         engine: &Engine,
         interest: &Interest,
         to: Version,
         result: &[Arc<Document>],
+        turns: &Semaphore,
     ) -> Result<Option<Vec<CaughtUp>>, Error> {
         let read = async || {
+            // Turns that nobody gives any more hold nobody up.
+            let _turn = turns.acquire().await.ok();
             let caught_up = catch_up(engine, interest, self.from, to, result).await?;
             Ok::<Outcome, Error>(caught_up.map(|caught_up| Arc::new((to, caught_up))))
         };
@@ -273,17 +275,31 @@ impl Joint {
             return Ok(None);
         };
         let (reached, first) = outcome.as_ref();
-        let mut told = vec![first.clone()];
-        if *reached < to {
+        let mut told = Vec::new();
+        if self.from == self.stood_at || self.stood_at < *reached {
+            let mut first = first.clone();
+            if self.from < self.stood_at {
+                let held = read_time(self.stood_at);
+                first
+                    .shown
+                    .upserted
+                    .retain(|document| document.update_time > held);
+            }
+            told.push(first);
+        }
+        let at = self.stood_at.max(*reached);
+        if at < to {
+            let _turn = turns.acquire().await.ok();
             if interest.limited() {
                 return catch_up(engine, interest, self.from, to, result)
                     .await
                     .map(|caught_up| caught_up.map(|caught_up| vec![caught_up]));
             }
-            match resume::touched(engine, interest, *reached, to).await? {
+            match resume::touched(engine, interest, at, to).await? {
                 Some(touched) => told.push(CaughtUp {
                     shown: resume::told(interest, touched, to),
                     certain: true,
+                    by_times: false,
                 }),
                 None => return Ok(None),
             }

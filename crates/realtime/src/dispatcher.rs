@@ -37,8 +37,10 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use watchfire_engine::{CommitEntry, Engine, EntriesSince, Error, Version};
+use watchfire_model::DatabaseName;
 use watchfire_model::watch::{Cause, Target};
 
+use crate::catch_up::{self, CaughtUp};
 use crate::cohort::{Cohorts, Gone, PATIENCE};
 use crate::counters::Counters;
 use crate::error::{SessionError, StreamEnd, cause};
@@ -81,7 +83,7 @@ enum Done {
         session: SessionId,
         target_id: i32,
         watch: u64,
-        shown: Result<Option<Shown>, Error>,
+        caught_up: Result<Option<Vec<CaughtUp>>, Error>,
     },
     Settled(Version),
 }
@@ -90,7 +92,8 @@ enum Done {
 pub struct Dispatcher {
     engine: Engine,
     /// Check of the database in tokens.
-    database: u64,
+    origin: u64,
+    database: Arc<DatabaseName>,
     tail: watch::Receiver<Version>,
     requests: mpsc::Receiver<Command>,
     signal: Arc<Signal>,
@@ -102,6 +105,10 @@ pub struct Dispatcher {
     behind: BTreeSet<SessionId>,
     /// Sessions of several streams that wait for room.
     crowded: BTreeSet<SessionId>,
+    /// Sessions with a target that stands and must not be told before a version that is not reached.
+    early: BTreeSet<SessionId>,
+    /// How streams come to stand at the present that stood at an earlier version.
+    catching_up: catch_up::Shared,
     /// Every entry up to here was processed.
     version: Version,
     /// Whose turn it is when both requests and entries wait.
@@ -141,7 +148,8 @@ impl Dispatcher {
         let version = *tail.borrow();
         let counters = Arc::clone(&signal.counters);
         Self {
-            database: resume::origin(engine.database(), engine.epoch()),
+            origin: resume::origin(engine.database(), engine.epoch()),
+            database: Arc::new(engine.database().clone()),
             engine,
             tail,
             requests,
@@ -152,6 +160,8 @@ impl Dispatcher {
             counters,
             behind: BTreeSet::new(),
             crowded: BTreeSet::new(),
+            early: BTreeSet::new(),
+            catching_up: catch_up::Shared::default(),
             version,
             requests_first: true,
             stuck_at: None,
@@ -235,7 +245,6 @@ impl Dispatcher {
                 // Nothing else to do; what was said is given on.
                 () = std::future::ready(()), if self.cohorts.is_giving() => {}
                 () = until(turn), if turn.is_some() => {}
-                () = until(turn), if turn.is_some() => {}
             }
         }
     }
@@ -260,14 +269,14 @@ impl Dispatcher {
             return Err(SessionError::Ended);
         }
         if self.cohorts.of(stream).is_none() {
-            let session = Session::new(self.database);
+            let session = Session::new(self.origin, Arc::clone(&self.database));
             self.cohorts.open(stream, queue, session);
             self.counters.streams_opened.add(1);
         }
         let Some(id) = self.part(stream) else {
             return Err(SessionError::Ended);
         };
-        let database = self.database;
+        let origin = self.origin;
         let tail = *self.tail.borrow();
         let not_before = self.engine.seen_version();
         let Some(cohort) = self.cohorts.get_mut(id) else {
@@ -278,7 +287,7 @@ impl Dispatcher {
             self.answer(id);
             return Ok(());
         };
-        let (identity, interest, mut watch) = match Self::watch_of(database, &add, tail) {
+        let (identity, interest, mut watch) = match Self::watch_of(origin, &add, tail) {
             Ok(checked) => checked,
             Err(cause) => {
                 session.refuse(target_id, cause);
@@ -294,13 +303,10 @@ impl Dispatcher {
         watch.shared = shared;
         watch.not_before = not_before;
         session.watch(target_id, watch);
-        let from = if self.registry.stands(shared) {
-            session.filled(target_id)
-        } else {
-            None
-        };
         self.answer(id);
-        self.replay(id, target_id, from);
+        if self.registry.stands(shared) {
+            self.begin(id, target_id);
+        }
         if let Some(reading) = reading {
             self.counters.results_first.add(1);
             self.read(reading).await;
@@ -328,7 +334,7 @@ impl Dispatcher {
 
     /// Checks a request; the numbers of the watch are filled in later.
     fn watch_of(
-        database: u64,
+        origin: u64,
         add: &AddTarget,
         tail: Version,
     ) -> Result<(Vec<u8>, Interest, Watch), Cause> {
@@ -341,11 +347,12 @@ impl Dispatcher {
         let identity = identity(&add.target);
         let interest = Interest::new(&add.target);
         let hash = stable_hash(&identity);
-        let point = resume::check(&add.resume, database, hash, tail).map_err(Cause::Invalid)?;
-        let (replay_from, reset) = match point {
-            None => (None, false),
-            Some(Point::Version(version)) if !interest.limited() => (Some(version), false),
-            Some(Point::Version(_) | Point::Unknown) => (None, true),
+        let point = resume::check(&add.resume, origin, hash, tail).map_err(Cause::Invalid)?;
+        let (replay_from, by_time, reset) = match point {
+            None => (None, false, false),
+            Some(Point::Version(version)) => (Some(version), false, false),
+            Some(Point::Time(version)) => (Some(version), true, false),
+            Some(Point::Unknown) => (None, false, true),
         };
         let watch = Watch {
             shared: SharedId(0),
@@ -354,6 +361,7 @@ impl Dispatcher {
             projected: interest.projected(),
             once: add.once,
             replay_from,
+            by_time,
             reset,
             expected_count: add.expected_count,
             not_before: Version::default(),
@@ -415,11 +423,15 @@ impl Dispatcher {
         };
         self.behind.remove(&session);
         self.crowded.remove(&session);
+        self.early.remove(&session);
         if let Some(due) = beat_due {
             self.beats.remove(&(due, session));
         }
         for (target_id, shared) in targets {
             self.registry.unwatch(shared, (session, target_id));
+        }
+        if self.registry.is_empty() {
+            self.catching_up.forget();
         }
     }
 
@@ -516,6 +528,40 @@ impl Dispatcher {
         }
     }
 
+    /// The result of a target stands: it is told, unless somebody had read something newer when it was asked for.
+    fn begin(&mut self, id: SessionId, target_id: i32) {
+        let Some(cohort) = self.cohorts.get_mut(id) else {
+            return;
+        };
+        match cohort.session.awaits(target_id) {
+            Some(not_before) if not_before > self.version => {
+                self.early.insert(id);
+            }
+            Some(_) => {
+                let from = cohort.session.filled(target_id);
+                self.replay(id, target_id, from);
+            }
+            None => {}
+        }
+        self.behind.insert(id);
+    }
+
+    /// Begins with those whose version is reached by now.
+    fn begin_early(&mut self) {
+        for id in std::mem::take(&mut self.early) {
+            let Some(cohort) = self.cohorts.get(id) else {
+                continue;
+            };
+            let filling: Vec<(i32, SharedId)> = cohort.session.filling().collect();
+            for (target_id, shared) in filling {
+                // What is read anew meanwhile begins when it stands.
+                if self.registry.stands(shared) {
+                    self.begin(id, target_id);
+                }
+            }
+        }
+    }
+
     fn replay(&mut self, session: SessionId, target_id: i32, from: Option<Version>) {
         let Some(from) = from else { return };
         let Some(cohort) = self.cohorts.get_mut(session) else {
@@ -527,19 +573,17 @@ impl Dispatcher {
         let Some(interest) = self.registry.interest(shared).cloned() else {
             return;
         };
-        let (engine, permits, to) = (
-            self.engine.clone(),
-            Arc::clone(&self.job_permits),
-            self.version,
-        );
+        let to = self.version;
+        let joint = self.catching_up.join(shared, &interest, from, to);
+        let result = self.registry.standing(shared);
+        let (engine, permits) = (self.engine.clone(), Arc::clone(&self.job_permits));
         let work = self.jobs.spawn(async move {
-            let _permit = permits.acquire_owned().await;
-            let shown = resume::replay(&engine, &interest, from, to).await;
+            let caught_up = joint.catch_up(&engine, &interest, to, result.documents(), &permits);
             Done::Replayed {
                 session,
                 target_id,
                 watch,
-                shown,
+                caught_up: caught_up.await,
             }
         });
         cohort.session.replayed_by(target_id, watch, Job::new(work));
@@ -573,13 +617,14 @@ impl Dispatcher {
                 session,
                 target_id,
                 watch,
-                shown,
+                caught_up,
             } => {
                 if let Some(cohort) = self.cohorts.get_mut(session) {
                     // A changelog that cannot be read is answered like one that is too short.
+                    let caught_up = caught_up.ok().flatten();
                     cohort
                         .session
-                        .replayed(target_id, watch, shown.ok().flatten().as_ref());
+                        .replayed(target_id, watch, caught_up.as_deref());
                     self.behind.insert(session);
                 }
             }
@@ -643,6 +688,7 @@ impl Dispatcher {
                 self.version = tail;
             }
         }
+        self.begin_early();
         self.install_due().await;
         self.beat();
         self.flush(BTreeSet::new());
@@ -696,11 +742,7 @@ impl Dispatcher {
                 continue;
             }
             for (id, target_id) in self.registry.watchers(shared) {
-                if let Some(cohort) = self.cohorts.get_mut(id) {
-                    let from = cohort.session.filled(target_id);
-                    self.behind.insert(id);
-                    self.replay(id, target_id, from);
-                }
+                self.begin(id, target_id);
             }
         }
         readings
@@ -760,6 +802,8 @@ impl Dispatcher {
             self.beats.insert((next, id));
         }
         if !self.beating.is_empty() {
+            // Who comes back after a failure has come by now.
+            self.catching_up.forget();
             self.settle();
         }
     }
@@ -809,7 +853,7 @@ impl Dispatcher {
             self.rest(id);
             return;
         }
-        if cohort.session.held(self.version, &self.registry) {
+        if cohort.session.held(&self.registry) {
             cohort.session.defer();
             self.behind.insert(id);
             return;

@@ -22,7 +22,7 @@ use watchfire_model::{Change, Document, DocumentPath};
 
 use crate::job::Job;
 use crate::matcher::Matcher;
-use crate::result::{Filled, ResultSet, Results, Shown};
+use crate::result::{Filled, ResultSet, Results, Shown, Standing};
 use crate::target::{Interest, SessionId, SharedId};
 
 /// Changes kept for one target while it fills; past it the result is read anew and sent whole.
@@ -482,6 +482,15 @@ impl Results for Registry {
             .get(&target)
             .and_then(|shared| shared.result.as_ref())
             .map_or(0, ResultSet::len)
+    }
+
+    fn standing(&self, target: SharedId) -> Arc<Standing> {
+        self.targets
+            .get(&target)
+            .filter(|shared| shared.filling.is_none())
+            .and_then(|shared| shared.result.as_ref())
+            .map(ResultSet::standing)
+            .unwrap_or_default()
     }
 }
 

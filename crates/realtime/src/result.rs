@@ -2,11 +2,12 @@
 //! Does not know who watches.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use watchfire_engine::{Engine, Error, Version, View};
+use watchfire_model::bloom::BloomFilter;
 use watchfire_model::window::{Delta, Outcome, Window};
-use watchfire_model::{Change, Document, DocumentPath};
+use watchfire_model::{Change, DatabaseName, Document, DocumentName, DocumentPath};
 
 use crate::target::{Interest, SharedId};
 
@@ -15,6 +16,8 @@ pub const DOCUMENTS_PER_READ: usize = 128;
 /// Memory that the documents of a documents target may take when they are read, in bytes; with more, the
 /// target is refused. That of queries is bounded by the engine.
 const DOCUMENTS_MEMORY_MAX: usize = 128 << 20;
+/// How often a name that is not in a filter may seem to be.
+pub const FALSE_POSITIVE_RATE: f64 = 1e-6;
 
 /// A result as it was read.
 #[derive(Debug)]
@@ -72,28 +75,76 @@ pub trait Results {
     fn documents(&self, target: SharedId) -> Vec<Arc<Document>>;
     /// The number of documents in the result.
     fn count(&self, target: SharedId) -> usize;
+    /// The whole result with its documents whole, for who must compare; empty unless it stands.
+    fn standing(&self, target: SharedId) -> Arc<Standing>;
 }
 
-/// A result that stands at some version.
+/// A whole result. It is shared by all who need it before the result changes.
+#[derive(Debug, Default)]
+pub struct Standing {
+    documents: Vec<Arc<Document>>,
+    names: OnceLock<Arc<BloomFilter>>,
+}
+
+impl Standing {
+    pub fn new(documents: Vec<Arc<Document>>) -> Self {
+        Self {
+            documents,
+            names: OnceLock::new(),
+        }
+    }
+
+    pub fn documents(&self) -> &[Arc<Document>] {
+        &self.documents
+    }
+
+    /// The full names of the documents; made by the first who asks. All must ask for the same database.
+    pub fn names(&self, database: &DatabaseName) -> Arc<BloomFilter> {
+        let names = || {
+            let names = self.documents.iter().map(|document| {
+                DocumentName {
+                    database: database.clone(),
+                    path: document.path.clone(),
+                }
+                .to_string()
+            });
+            Arc::new(BloomFilter::new(names, FALSE_POSITIVE_RATE))
+        };
+        Arc::clone(self.names.get_or_init(names))
+    }
+}
+
 #[derive(Debug)]
-pub enum ResultSet {
+enum Members {
     Query(Window),
     /// Those of the named documents that exist.
     Documents(BTreeMap<DocumentPath, Arc<Document>>),
 }
 
+/// A result that stands at some version.
+#[derive(Debug)]
+pub struct ResultSet {
+    members: Members,
+    /// As it is, if somebody has asked since it changed.
+    standing: OnceLock<Arc<Standing>>,
+}
+
 impl ResultSet {
     pub fn new(interest: &Interest, documents: Vec<Arc<Document>>) -> Self {
-        match interest {
-            Interest::Query(query) => ResultSet::Query(Window::new(Arc::clone(query), documents)),
-            Interest::Documents(_) => ResultSet::Documents(by_path(documents)),
+        let members = match interest {
+            Interest::Query(query) => Members::Query(Window::new(Arc::clone(query), documents)),
+            Interest::Documents(_) => Members::Documents(by_path(documents)),
+        };
+        Self {
+            members,
+            standing: OnceLock::new(),
         }
     }
 
     pub fn len(&self) -> usize {
-        match self {
-            ResultSet::Query(window) => window.len(),
-            ResultSet::Documents(documents) => documents.len(),
+        match &self.members {
+            Members::Query(window) => window.len(),
+            Members::Documents(documents) => documents.len(),
         }
     }
 
@@ -102,17 +153,24 @@ impl ResultSet {
     }
 
     pub fn documents(&self) -> Vec<Arc<Document>> {
-        match self {
-            ResultSet::Query(window) => window.documents().cloned().collect(),
-            ResultSet::Documents(documents) => documents.values().cloned().collect(),
+        match &self.members {
+            Members::Query(window) => window.documents().cloned().collect(),
+            Members::Documents(documents) => documents.values().cloned().collect(),
         }
+    }
+
+    /// The whole result, copied once however many ask before it changes.
+    pub fn standing(&self) -> Arc<Standing> {
+        let standing = || Arc::new(Standing::new(self.documents()));
+        Arc::clone(self.standing.get_or_init(standing))
     }
 
     /// Applies changes that concern the target, in order.
     pub fn apply(&mut self, changes: &[Change]) -> Outcome {
-        match self {
-            ResultSet::Query(window) => window.apply(changes),
-            ResultSet::Documents(documents) => {
+        self.standing.take();
+        match &mut self.members {
+            Members::Query(window) => window.apply(changes),
+            Members::Documents(documents) => {
                 // The last change of a document says all that matters.
                 let last: BTreeMap<&DocumentPath, &Change> = changes
                     .iter()
@@ -139,9 +197,10 @@ impl ResultSet {
 
     /// Installs a result that was read again; `changes` are those since the last difference.
     pub fn replace(&mut self, fresh: Vec<Arc<Document>>, changes: &[Change]) -> Delta {
-        match self {
-            ResultSet::Query(window) => window.replace(fresh, changes),
-            ResultSet::Documents(documents) => {
+        self.standing.take();
+        match &mut self.members {
+            Members::Query(window) => window.replace(fresh, changes),
+            Members::Documents(documents) => {
                 let fresh = by_path(fresh);
                 let mut delta = Delta::default();
                 for (path, document) in &fresh {

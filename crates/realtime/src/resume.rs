@@ -35,7 +35,7 @@ use crate::target::{Interest, Resume, stable_hash};
 
 /// Targets whose hashes one global token carries; with more, snapshots carry no token.
 pub const HASHES_PER_TOKEN_MAX: usize = 32;
-/// Documents that one replay may touch; with more, the target is reset.
+/// Documents that one replay may touch; with more, results are compared.
 pub const REPLAY_DOCUMENTS_MAX: usize = 20_000;
 /// Entries read at once.
 const ENTRIES_PER_PIECE: usize = 256;
@@ -53,6 +53,8 @@ pub type Touched = BTreeMap<DocumentPath, Option<Arc<Document>>>;
 pub enum Point {
     /// The caller holds the result at this version, or something newer.
     Version(Version),
+    /// The same, of a history that may be another than this one.
+    Time(Version),
     /// The caller holds something, unknown what.
     Unknown,
 }
@@ -95,7 +97,7 @@ pub fn check(
             Ok(micros) if micros > tail.0 => Err(Invalid::new(
                 "bad resume read_time: it must not be in the future",
             )),
-            Ok(micros) => Ok(Some(Point::Version(Version(micros)))),
+            Ok(micros) => Ok(Some(Point::Time(Version(micros)))),
         },
     }
 }
@@ -138,20 +140,9 @@ fn decode(bytes: &[u8], origin: u64, target: u64, tail: Version) -> Option<Point
     }
 }
 
-/// What became of the target's documents after `from`, up to and including `to`.
-/// `None` when the changelog does not reach back so far, or too many documents were touched.
-pub async fn replay(
-    engine: &Engine,
-    interest: &Interest,
-    from: Version,
-    to: Version,
-) -> Result<Option<Shown>, Error> {
-    let touched = touched(engine, interest, from, to).await?;
-    Ok(touched.map(|touched| told(interest, touched, to)))
-}
-
 /// The documents that were in the target (limits not considered) at any time after `from`, up to and including `to`,
-/// or came in or left then, as they are at `to`. `None` as in `replay`.
+/// or came in or left then, as they are at `to`. `None` when the changelog does not reach back so far, or too many
+/// documents were touched.
 pub async fn touched(
     engine: &Engine,
     interest: &Interest,

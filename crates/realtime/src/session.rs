@@ -25,9 +25,11 @@
 //! # The life of a target
 //!
 //! `Filling` (no result yet) → `Ready` (all documents at the next flush) → `Current`.
-//! With a resume point: `Filling` → `Replaying` (the changelog is read; changes that come meanwhile
-//! are kept) → `Replayed` (current at the next flush) → `Current`.
+//! With a resume point: `Filling` → `Replaying` (what has changed is found out, see `catch_up`; changes that
+//! come meanwhile are kept) → `Replayed` (current at the next flush) → `Current`.
 //! From every stage back to `Filling` or `Ready`, with a reset, when changes were lost.
+//! A target stays `Filling`, and holds up no other, while its result is older than what somebody had read when it was
+//! asked for (`not_before`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -35,8 +37,9 @@ use std::sync::Arc;
 
 use watchfire_engine::Version;
 use watchfire_model::watch::{Cause, WatchEvent};
-use watchfire_model::{Document, DocumentPath, Invalid};
+use watchfire_model::{DatabaseName, Document, DocumentPath, Invalid};
 
+use crate::catch_up::{CaughtUp, existence_filter};
 use crate::job::Job;
 use crate::result::{Results, Shown};
 use crate::resume;
@@ -60,6 +63,8 @@ pub struct Watch {
     pub once: bool,
     /// Go on from here instead of sending everything.
     pub replay_from: Option<Version>,
+    /// That is a time of a history which may be another than this one.
+    pub by_time: bool,
     /// The caller may hold documents: the first thing it hears is a reset.
     pub reset: bool,
     pub expected_count: Option<i32>,
@@ -79,10 +84,13 @@ enum Stage {
     Replaying {
         kept: Vec<Arc<Shown>>,
         documents: usize,
-        /// What reads the changelog; ends with the stage.
+        /// What finds out what has changed; ends with the stage.
         job: Option<Job>,
     },
-    Replayed,
+    Replayed {
+        /// Whether the caller holds the result for certain after what is told.
+        certain: bool,
+    },
     Current,
 }
 
@@ -125,7 +133,8 @@ type Subject = (DocumentPath, u64);
 /// What one listen stream, or several that are alike, have been told and are owed.
 #[derive(Debug)]
 pub struct Session {
-    database: u64,
+    origin: u64,
+    database: Arc<DatabaseName>,
     ids: Ids,
     targets: BTreeMap<i32, Watched>,
     pending: BTreeMap<Subject, Pending>,
@@ -136,9 +145,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// `database` is the check that tokens carry.
-    pub fn new(database: u64) -> Self {
+    /// `origin` is the check that tokens carry.
+    pub fn new(origin: u64, database: Arc<DatabaseName>) -> Self {
         Self {
+            origin,
             database,
             ids: Ids::Undecided,
             targets: BTreeMap::new(),
@@ -159,7 +169,7 @@ impl Session {
             },
             Stage::Ready { reset } => Stage::Ready { reset: *reset },
             Stage::Replaying { .. } => Stage::Ready { reset: true },
-            Stage::Replayed => Stage::Replayed,
+            Stage::Replayed { certain } => Stage::Replayed { certain: *certain },
             Stage::Current => Stage::Current,
         };
         let targets = self.targets.iter().map(|(id, watched)| {
@@ -170,7 +180,8 @@ impl Session {
             (*id, forked)
         });
         Self {
-            database: self.database,
+            origin: self.origin,
+            database: Arc::clone(&self.database),
             ids: self.ids,
             targets: targets.collect(),
             pending: self.pending.clone(),
@@ -343,6 +354,22 @@ impl Session {
         }
     }
 
+    /// The version before which `filled` must not be called for the target; `None` when nothing waits for it.
+    pub fn awaits(&self, target_id: i32) -> Option<Version> {
+        self.targets
+            .get(&target_id)
+            .filter(|watched| matches!(watched.stage, Stage::Filling { .. }))
+            .map(|watched| watched.watch.not_before)
+    }
+
+    /// The targets that `filled` has not been called for.
+    pub fn filling(&self) -> impl Iterator<Item = (i32, SharedId)> {
+        self.targets
+            .iter()
+            .filter(|(_, watched)| matches!(watched.stage, Stage::Filling { .. }))
+            .map(|(id, watched)| (*id, watched.watch.shared))
+    }
+
     /// The target's result stands for the first time. `Some` asks for a replay from that version.
     pub fn filled(&mut self, target_id: i32) -> Option<Version> {
         let watched = self.targets.get_mut(&target_id)?;
@@ -372,8 +399,8 @@ impl Session {
         }
     }
 
-    /// The replay that was asked for; `None` when the changelog could not tell.
-    pub fn replayed(&mut self, target_id: i32, watch: u64, shown: Option<&Shown>) {
+    /// The replay that was asked for, in order; `None` when nobody could tell.
+    pub fn replayed(&mut self, target_id: i32, watch: u64, caught_up: Option<&[CaughtUp]>) {
         let Some(watched) = self.targets.get_mut(&target_id) else {
             return;
         };
@@ -385,13 +412,19 @@ impl Session {
         };
         let kept = std::mem::take(kept);
         self.dirty = true;
-        let Some(shown) = shown else {
+        let by_time = watched.watch.by_time;
+        let helps = |parts: &&[CaughtUp]| !by_time || parts.iter().all(|part| !part.by_times);
+        let Some(parts) = caught_up.filter(helps) else {
             watched.stage = Stage::Ready { reset: true };
             return;
         };
-        watched.stage = Stage::Replayed;
+        watched.stage = Stage::Replayed {
+            certain: !by_time && parts.iter().all(|part| part.certain),
+        };
         let view = view_of(&watched.watch);
-        self.merge(target_id, view, shown);
+        for part in parts {
+            self.merge(target_id, view, &part.shown);
+        }
         for later in kept {
             self.merge(target_id, view, &later);
         }
@@ -410,7 +443,7 @@ impl Session {
                     reset: *reset,
                 };
             }
-            Stage::Replaying { .. } | Stage::Replayed | Stage::Current => {
+            Stage::Replaying { .. } | Stage::Replayed { .. } | Stage::Current => {
                 watched.stage = Stage::Filling {
                     replay_from: None,
                     reset: true,
@@ -441,7 +474,7 @@ impl Session {
                     self.dirty = true;
                 }
             }
-            Stage::Replayed | Stage::Current => {
+            Stage::Replayed { .. } | Stage::Current => {
                 if !shown.is_empty() {
                     self.dirty = true;
                     let view = view_of(&watched.watch);
@@ -460,16 +493,11 @@ impl Session {
         }
     }
 
-    /// Whether a target that was told does not stand at `version`, the present one, or a first result would be older
-    /// than what somebody had read when it was asked for: then nothing can be told.
-    pub fn held(&self, version: Version, results: &impl Results) -> bool {
+    /// Whether a target that was told does not stand at the present version: then nothing can be told.
+    pub fn held(&self, results: &impl Results) -> bool {
         self.targets.values().any(|watched| match watched.stage {
-            Stage::Filling { .. } | Stage::Replaying { .. } => false,
-            Stage::Ready { .. } => watched.watch.not_before > version,
-            Stage::Replayed => {
-                watched.watch.not_before > version || !results.stands(watched.watch.shared)
-            }
-            Stage::Current => !results.stands(watched.watch.shared),
+            Stage::Filling { .. } | Stage::Replaying { .. } | Stage::Ready { .. } => false,
+            Stage::Replayed { .. } | Stage::Current => !results.stands(watched.watch.shared),
         })
     }
 
@@ -480,7 +508,7 @@ impl Session {
         }
         self.pending.clear();
         for watched in self.targets.values_mut() {
-            if matches!(watched.stage, Stage::Current | Stage::Replayed) {
+            if matches!(watched.stage, Stage::Current | Stage::Replayed { .. }) {
                 watched.stage = Stage::Ready { reset: true };
             }
         }
@@ -505,13 +533,16 @@ impl Session {
                     }
                     ready.push((*id, watched.watch.shared, view_of(&watched.watch)));
                 }
-                Stage::Replayed => {
-                    if watched.watch.expected_count.take().is_some() {
-                        let count =
-                            i32::try_from(results.count(watched.watch.shared)).unwrap_or(i32::MAX);
+                Stage::Replayed { certain } => {
+                    let (shared, expected) =
+                        (watched.watch.shared, watched.watch.expected_count.take());
+                    if !certain {
+                        let result = results.standing(shared);
+                        current.push(existence_filter(&self.database, *id, expected, &result));
+                    } else if expected.is_some() {
                         current.push(WatchEvent::Filter {
                             target: *id,
-                            count,
+                            count: i32::try_from(results.count(shared)).unwrap_or(i32::MAX),
                             unchanged_names: None,
                         });
                     }
@@ -524,7 +555,7 @@ impl Session {
             watched.stage = Stage::Current;
             current.push(WatchEvent::Current {
                 targets: vec![*id],
-                token: resume::target_token(self.database, version, watched.watch.hash),
+                token: resume::target_token(self.origin, version, watched.watch.hash),
                 read_time,
             });
         }
@@ -589,7 +620,7 @@ impl Session {
             .collect();
         hashes.sort_unstable();
         hashes.dedup();
-        resume::global_token(self.database, version, &hashes)
+        resume::global_token(self.origin, version, &hashes)
     }
 
     fn merge(&mut self, target_id: i32, view: u64, shown: &Shown) {

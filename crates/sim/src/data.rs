@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use watchfire_model::watch::Target;
 use watchfire_model::{
-    CollectionPath, DatabaseName, Direction, Document, DocumentPath, FieldOperator, FieldPath,
-    Fields, Filter, Order, Parent, Query, QueryParts, Selector, Value,
+    CollectionPath, DatabaseName, Direction, Document, DocumentName, DocumentPath, FieldOperator,
+    FieldPath, Fields, Filter, Order, Parent, Query, QueryParts, Selector, Value,
 };
 
 use crate::chance::Chance;
@@ -33,6 +33,16 @@ pub fn database() -> DatabaseName {
 #[must_use]
 pub fn path(text: &str) -> DocumentPath {
     DocumentPath::parse(text).expect("the path is well-formed")
+}
+
+/// The whole name of a document of the world.
+#[must_use]
+pub fn full_name(path: &DocumentPath) -> String {
+    let name = DocumentName {
+        database: database(),
+        path: path.clone(),
+    };
+    name.to_string()
 }
 
 /// A field that is known to be one.

@@ -218,7 +218,7 @@ pub fn encode_watch_event(database: &DatabaseName, event: &WatchEvent) -> pb::Li
         } => ResponseType::Filter(pb::ExistenceFilter {
             target_id: *target,
             count: *count,
-            unchanged_names: unchanged_names.as_ref().map(encode_bloom_filter),
+            unchanged_names: unchanged_names.as_deref().map(encode_bloom_filter),
         }),
     };
     pb::ListenResponse {

@@ -20,6 +20,8 @@ use super::*;
 
 const SECOND: i64 = 1_000_000;
 
+static TURNS: Semaphore = Semaphore::const_new(1);
+
 struct HandClock(Mutex<i64>);
 
 impl HandClock {
@@ -340,7 +342,12 @@ async fn check(case: Case) -> Result<(), TestCaseError> {
     let caught_up = catch_up(&engine, &interest, from, to, &result)
         .await
         .unwrap();
-    let Some(CaughtUp { shown, certain }) = caught_up else {
+    let Some(CaughtUp {
+        shown,
+        certain,
+        by_times,
+    }) = caught_up
+    else {
         prop_assert!(
             interest.limited() && case.forgotten,
             "only what nobody knows any more is reset"
@@ -348,6 +355,7 @@ async fn check(case: Case) -> Result<(), TestCaseError> {
         return Ok(());
     };
     prop_assert_eq!(certain, !interest.limited() && !case.forgotten);
+    prop_assert_eq!(by_times, case.forgotten);
     apply(&mut held, &shown);
     if certain {
         prop_assert_eq!(&held, &wanted);
@@ -356,8 +364,7 @@ async fn check(case: Case) -> Result<(), TestCaseError> {
         prop_assert_eq!(&held, &wanted, "exact for who stood exactly there");
     }
     let expected_count = case.expected_count.then_some(1);
-    let names = result.iter().map(|document| &document.path);
-    let filter = existence_filter(&database(), 1, expected_count, names);
+    let filter = existence_filter(&database(), 1, expected_count, &Standing::new(result));
     if filtered(&mut held, &filter) {
         prop_assert_eq!(&held, &wanted);
     } else {
@@ -375,6 +382,57 @@ proptest! {
     fn whoever_catches_up_stands_where_the_others_do(case in case()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(check(case))?;
+    }
+}
+
+/// Clients that stood at versions and come back at later ones, one after the other, and share what they can.
+async fn check_shared(target: Target, steps: Vec<Step>, clients: Vec<(usize, usize)>) {
+    let clock = HandClock::new();
+    let engine = open(MemoryStore::new(), &clock).await;
+    let mut states = vec![(*engine.tail().borrow(), Vec::new())];
+    for step in &steps {
+        clock.advance(SECOND);
+        let version = commit(&engine, step).await;
+        states.push((version, state(&engine).await));
+    }
+    let interest = Interest::new(&target);
+    let (mut shared, mut joint) = (Shared::default(), Vec::new());
+    for (one, other) in clients {
+        let (one, other) = (one % states.len(), other % states.len());
+        let (from, to) = (&states[one.min(other)], &states[one.max(other)]);
+        joint.push((shared.join(SharedId(1), &interest, from.0, to.0), from, to));
+    }
+    // Who joined last may read first.
+    for (joint, from, to) in joint.iter().rev().chain(&joint) {
+        let view = engine.view_at(read_time(to.0)).await.unwrap();
+        let result = result::read(&view, &interest).await.unwrap();
+        let told = joint.catch_up(&engine, &interest, to.0, &result, &TURNS);
+        let mut held = expected(&target, &from.1);
+        for part in told.await.unwrap().unwrap() {
+            let known = |document: &Arc<Document>| document.update_time <= read_time(from.0);
+            assert!(interest.limited() || !part.shown.upserted.iter().any(known));
+            apply(&mut held, &part.shown);
+        }
+        // What it was told beyond that its stream keeps, and tells again.
+        let later = states
+            .iter()
+            .filter(|(version, _)| *version >= to.0)
+            .map(|(_, state)| expected(&target, state));
+        assert!(later.into_iter().any(|expected| expected == held));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn those_who_share_stand_where_the_others_do(
+        target in target(),
+        steps in steps(1..8),
+        clients in prop::collection::vec((0..8_usize, 0..8_usize), 1..6),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(check_shared(target, steps, clients));
     }
 }
 
@@ -415,15 +473,17 @@ async fn a_storm_of_streams_reads_once() {
         let to = view.version();
         let result = result::read(&view, &interest).await.unwrap();
         let mut shared = Shared::default();
+        let turns = Arc::new(Semaphore::new(2));
         store.snapshots.store(0, Ordering::Relaxed);
         let mut streams = tokio::task::JoinSet::new();
         for stream in 0..5_000 {
             let from = versions[stream % versions.len()];
             let joint = shared.join(SharedId(1), &interest, from, to);
             let (engine, interest, result) = (engine.clone(), interest.clone(), result.clone());
+            let turns = Arc::clone(&turns);
             streams.spawn(async move {
                 joint
-                    .catch_up(&engine, &interest, to, &result)
+                    .catch_up(&engine, &interest, to, &result, &turns)
                     .await
                     .unwrap()
                     .unwrap()
@@ -447,18 +507,23 @@ async fn who_comes_later_reads_only_the_rest_and_from_memory() {
     });
     let engine = open(Arc::<Counted>::clone(&store), &clock).await;
     let from = commit(&engine, &vec![(0, Some(1)), (1, Some(1))]).await;
-    commit(&engine, &vec![(0, None), (2, Some(1))]).await;
+    let between = commit(&engine, &vec![(0, None), (2, Some(1))]).await;
     let engine = open(Arc::<Counted>::clone(&store), &clock).await;
     let (interest, mut shared) = (collection(), Shared::default());
     let to = *engine.tail().borrow();
     let first = shared.join(SharedId(1), &interest, from, to);
-    let told = first.catch_up(&engine, &interest, to, &[]).await.unwrap();
+    let told = first
+        .catch_up(&engine, &interest, to, &[], &TURNS)
+        .await
+        .unwrap();
     assert_eq!(told.unwrap().len(), 1);
     clock.advance(SECOND);
     let later = commit(&engine, &vec![(1, None), (3, Some(1))]).await;
     store.snapshots.store(0, Ordering::Relaxed);
     let second = shared.join(SharedId(1), &interest, from, later);
-    let told = second.catch_up(&engine, &interest, later, &[]).await;
+    let told = second
+        .catch_up(&engine, &interest, later, &[], &TURNS)
+        .await;
     assert_eq!(store.snapshots.load(Ordering::Relaxed), 0);
     let mut held: Held = [path(PATHS[0]), path(PATHS[1])]
         .map(|path| (path, Timestamp::EPOCH))
@@ -469,6 +534,15 @@ async fn who_comes_later_reads_only_the_rest_and_from_memory() {
     }
     let left: Vec<&str> = held.keys().map(DocumentPath::as_str).collect();
     assert_eq!(left, ["c/3", "c/4"]);
+    // Who stood a little later holds part of it.
+    let third = shared.join(SharedId(1), &interest, between, later);
+    let told = third.catch_up(&engine, &interest, later, &[], &TURNS).await;
+    let told = told.unwrap().unwrap();
+    let names = |parts: &[CaughtUp]| -> Vec<String> {
+        let upserted = parts.iter().flat_map(|part| &part.shown.upserted);
+        upserted.map(|document| document.path.to_string()).collect()
+    };
+    assert_eq!(names(&told), ["c/4"]);
     // Neither another target nor who stood earlier or much later takes part.
     let apart = [
         shared.join(SharedId(2), &interest, from, later),
@@ -497,19 +571,27 @@ async fn who_stops_waiting_leaves_the_reading_to_the_next() {
     let joint = shared.join(SharedId(1), &interest, from, to);
     tokio::select! {
         biased;
-        _ = joint.catch_up(&engine, &interest, to, &[]) => panic!("it yields to the others"),
+        _ = joint.catch_up(&engine, &interest, to, &[], &TURNS) => panic!("it yields to the others"),
         () = std::future::ready(()) => {}
     }
     assert!(!joint.outcome.initialized());
-    let told = joint.catch_up(&engine, &interest, to, &[]).await.unwrap();
+    let told = joint
+        .catch_up(&engine, &interest, to, &[], &TURNS)
+        .await
+        .unwrap();
     assert_eq!(told.unwrap()[0].shown.upserted.len(), 1);
 }
 
 #[test]
 fn names_are_told_to_who_expects_documents() {
-    let paths = [path("c/1")];
+    let result = Standing::new(vec![Arc::new(Document {
+        path: path("c/1"),
+        create_time: Timestamp::EPOCH,
+        update_time: Timestamp::EPOCH,
+        fields: Fields::default(),
+    })]);
     for (expected, named) in [(None, false), (Some(0), false), (Some(3), true)] {
-        let filter = existence_filter(&database(), 2, expected, paths.iter());
+        let filter = existence_filter(&database(), 2, expected, &result);
         let WatchEvent::Filter {
             target: 2,
             count: 1,

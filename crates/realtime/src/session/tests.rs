@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use watchfire_model::{Fields, Timestamp, Value};
 
 use super::*;
+use crate::result::Standing;
 
-const DATABASE: u64 = 9;
+const ORIGIN: u64 = 9;
 
 #[derive(Default)]
 struct Fake {
@@ -22,6 +23,9 @@ impl Results for Fake {
     }
     fn count(&self, target: SharedId) -> usize {
         self.documents(target).len()
+    }
+    fn standing(&self, target: SharedId) -> Arc<Standing> {
+        Arc::new(Standing::new(self.documents(target)))
     }
 }
 
@@ -47,9 +51,43 @@ fn watch(shared: u64) -> Watch {
         projected: false,
         once: false,
         replay_from: None,
+        by_time: false,
         reset: false,
         expected_count: None,
         not_before: Version::default(),
+    }
+}
+
+fn new_session() -> Session {
+    Session::new(ORIGIN, Arc::new(DatabaseName::new("p", "d").unwrap()))
+}
+
+/// A session in which target 1 is to go on from 4, with this replay.
+fn resumed(target: Watch, parts: &[CaughtUp]) -> (Session, Fake) {
+    let mut session = new_session();
+    let results = Fake {
+        standing: [(1, vec![document("a/1", 1)])].into(),
+    };
+    session.admit(1).unwrap();
+    let replay_from = Some(Version(4));
+    session.watch(
+        1,
+        Watch {
+            replay_from,
+            ..target
+        },
+    );
+    session.filled(1);
+    session.replayed(1, 1, Some(parts));
+    answers(&mut session);
+    (session, results)
+}
+
+fn caught_up(shown: Shown, certain: bool) -> CaughtUp {
+    CaughtUp {
+        shown,
+        certain,
+        by_times: false,
     }
 }
 
@@ -119,7 +157,14 @@ fn short(events: &[WatchEvent]) -> Vec<String> {
                 removed_targets,
                 ..
             } => format!("left {path} -{removed_targets:?}"),
-            WatchEvent::Filter { target, count, .. } => format!("filter {target} {count}"),
+            WatchEvent::Filter {
+                target,
+                count,
+                unchanged_names,
+            } => {
+                let named = unchanged_names.as_ref().map_or("", |_| " with names");
+                format!("filter {target} {count}{named}")
+            }
         })
         .collect()
 }
@@ -129,13 +174,13 @@ fn answers(session: &mut Session) -> Vec<String> {
 }
 
 fn flush(session: &mut Session, at: u64, results: &Fake) -> Vec<String> {
-    assert!(session.is_dirty() && !session.held(Version(at), results));
+    assert!(session.is_dirty() && !session.held(results));
     short(&session.flush(Version(at), results).0)
 }
 
 /// A session with target 1 on shared target 1, current at 5 with a/1 and a/2.
 fn current() -> (Session, Fake) {
-    let mut session = Session::new(DATABASE);
+    let mut session = new_session();
     let results = Fake {
         standing: [(1, vec![document("a/1", 1), document("a/2", 2)])].into(),
     };
@@ -149,7 +194,7 @@ fn current() -> (Session, Fake) {
 
 #[test]
 fn fresh_listen() {
-    let mut session = Session::new(DATABASE);
+    let mut session = new_session();
     let mut results = Fake::default();
     assert_eq!(session.admit(1), Ok(Some(1)));
     session.watch(1, watch(1));
@@ -173,7 +218,7 @@ fn fresh_listen() {
 
 #[test]
 fn resume_without_changes() {
-    let mut session = Session::new(DATABASE);
+    let mut session = new_session();
     let results = Fake {
         standing: [(1, vec![document("a/1", 1)])].into(),
     };
@@ -188,7 +233,7 @@ fn resume_without_changes() {
     );
     assert_eq!(session.filled(1), Some(Version(4)));
     assert!(!session.is_dirty());
-    session.replayed(1, 1, Some(&Shown::default()));
+    session.replayed(1, 1, Some(&[caught_up(Shown::default(), true)]));
     assert_eq!(
         flush(&mut session, 6, &results),
         ["filter 1 1", "current [1] at 6", "snapshot at 6"]
@@ -197,7 +242,7 @@ fn resume_without_changes() {
 
 #[test]
 fn resume_with_changes_keeps_what_comes_meanwhile() {
-    let mut session = Session::new(DATABASE);
+    let mut session = new_session();
     let results = Fake {
         standing: [(1, vec![document("a/1", 1)])].into(),
     };
@@ -215,11 +260,14 @@ fn resume_with_changes_keeps_what_comes_meanwhile() {
     session.replayed(
         1,
         1,
-        Some(&Shown {
-            as_of: Version(7),
-            upserted: vec![document("a/1", 7)],
-            removed: vec![(path("a/3"), None)],
-        }),
+        Some(&[caught_up(
+            Shown {
+                as_of: Version(7),
+                upserted: vec![document("a/1", 7)],
+                removed: vec![(path("a/3"), None)],
+            },
+            true,
+        )]),
     );
     assert_eq!(
         flush(&mut session, 8, &results),
@@ -234,7 +282,7 @@ fn resume_with_changes_keeps_what_comes_meanwhile() {
 
 #[test]
 fn resume_that_cannot_be_told_is_reset() {
-    let mut session = Session::new(DATABASE);
+    let mut session = new_session();
     let results = Fake {
         standing: [(1, vec![document("a/1", 1)])].into(),
     };
@@ -258,6 +306,58 @@ fn resume_that_cannot_be_told_is_reset() {
             "snapshot at 6"
         ]
     );
+}
+
+#[test]
+fn who_may_hold_more_is_told_what_there_is() {
+    for (expected_count, filter) in [
+        (None, "filter 1 1"),
+        (Some(0), "filter 1 1"),
+        (Some(2), "filter 1 1 with names"),
+    ] {
+        let target = Watch {
+            expected_count,
+            ..watch(1)
+        };
+        let parts = [
+            caught_up(Shown::clone(&upserted(&[document("a/1", 1)])), true),
+            caught_up(Shown::clone(&removed("a/2", None)), false),
+        ];
+        let (mut session, results) = resumed(target, &parts);
+        assert_eq!(
+            flush(&mut session, 8, &results),
+            [
+                "changed a/1@1 [1] -[]",
+                "deleted a/2 -[1]",
+                filter,
+                "current [1] at 8",
+                "snapshot at 8"
+            ]
+        );
+        session.beat(Version(9));
+        assert_eq!(flush(&mut session, 9, &results), ["snapshot at 9"]);
+    }
+}
+
+#[test]
+fn a_time_says_less_than_a_token() {
+    let by_time = || Watch {
+        by_time: true,
+        ..watch(1)
+    };
+    let part = |by_times| CaughtUp {
+        by_times,
+        ..caught_up(Shown::default(), !by_times)
+    };
+    let (mut session, results) = resumed(by_time(), &[part(false)]);
+    assert_eq!(
+        flush(&mut session, 8, &results),
+        ["filter 1 1", "current [1] at 8", "snapshot at 8"]
+    );
+    let (mut session, results) = resumed(by_time(), &[part(true)]);
+    assert_eq!(flush(&mut session, 8, &results)[0], "reset [1]");
+    let (mut session, results) = resumed(watch(1), &[part(true)]);
+    assert_eq!(flush(&mut session, 8, &results)[0], "filter 1 1");
 }
 
 #[test]
@@ -320,7 +420,7 @@ fn one_document_of_two_targets_is_one_event() {
 
 #[test]
 fn once_ends_after_its_snapshot() {
-    let mut session = Session::new(DATABASE);
+    let mut session = new_session();
     let results = Fake {
         standing: [(1, Vec::new())].into(),
     };
@@ -372,7 +472,7 @@ fn target_ids_are_checked() {
     assert!(session.targets.contains_key(&1));
     assert!(session.admit(0).is_err());
     assert!(session.admit(-1).is_err());
-    let mut session = Session::new(DATABASE);
+    let mut session = new_session();
     assert_eq!(session.admit(0), Ok(Some(1)));
     assert_eq!(session.admit(0), Ok(Some(2)));
     assert!(session.admit(3).is_err());
@@ -380,7 +480,7 @@ fn target_ids_are_checked() {
 
 #[test]
 fn too_many_targets_are_refused_one_by_one() {
-    let mut session = Session::new(DATABASE);
+    let mut session = new_session();
     for id in 1..=TARGETS_PER_SESSION_MAX as i32 {
         session.admit(id).unwrap().unwrap();
         session.watch(id, watch(1));
@@ -394,9 +494,9 @@ fn too_many_targets_are_refused_one_by_one() {
 fn a_target_that_is_read_again_holds_the_others() {
     let (session, mut results) = current();
     let documents = results.standing.remove(&1).unwrap();
-    assert!(session.held(Version(0), &results));
+    assert!(session.held(&results));
     results.standing.insert(1, documents);
-    assert!(!session.held(Version(0), &results));
+    assert!(!session.held(&results));
 }
 
 #[test]
@@ -495,7 +595,7 @@ fn older_knowledge_of_one_target_does_not_replace_newer_of_another() {
         upserted: Vec::new(),
         removed: vec![(path("a/1"), Some(document("a/1", 7)))],
     };
-    session.replayed(2, 2, Some(&shown));
+    session.replayed(2, 2, Some(&[caught_up(shown, true)]));
     assert_eq!(
         flush(&mut session, 8, &results),
         ["deleted a/1 -[1, 2]", "current [2] at 8", "snapshot at 8"]

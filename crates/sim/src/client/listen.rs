@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use watchfire_engine::Version;
+use watchfire_model::bloom::BloomFilter;
 use watchfire_model::watch::{Cause, Target, WatchEvent};
 use watchfire_model::{Document, DocumentPath, Timestamp};
 use watchfire_server::service::listen::Command;
@@ -324,8 +325,12 @@ impl Listener {
                 self.leave(&removed_targets, &path);
                 None
             }
-            WatchEvent::Filter { target, count, .. } => {
-                self.filter(connection, target, count);
+            WatchEvent::Filter {
+                target,
+                count,
+                unchanged_names,
+            } => {
+                self.filter(connection, target, count, unchanged_names.as_deref());
                 None
             }
             WatchEvent::Snapshot { token, read_time } => self.snapshot(&token, version(read_time)),
@@ -394,16 +399,29 @@ impl Listener {
         }
     }
 
-    /// A count that is not what the view would have makes the listener begin anew.
-    fn filter(&mut self, connection: &Connection, target_id: i32, count: i32) {
-        let Some(open) = self.open.get(&target_id) else {
+    /// When the count is not what the view would have, what is not named goes; a count that is still wrong makes the
+    /// listener begin anew.
+    fn filter(
+        &mut self,
+        connection: &Connection,
+        target_id: i32,
+        count: i32,
+        names: Option<&BloomFilter>,
+    ) {
+        let Some(open) = self.open.get_mut(&target_id) else {
             return;
         };
-        let held = after(open).len();
-        if i32::try_from(held) == Ok(count) || open.given_up {
+        let wrong = |open: &Open| i32::try_from(after(open).len()) != Ok(count);
+        if open.given_up || !wrong(open) {
             return;
         }
-        let followed = open.followed;
+        for path in names.map_or_else(Vec::new, |names| not_named(names, &after(open))) {
+            open.pending.insert(path, None);
+        }
+        if !wrong(open) {
+            return;
+        }
+        let (followed, held) = (open.followed, after(open).len());
         self.shared
             .recorder
             .event(self.stream, StreamEvent::FilterMismatch { target_id, held });
@@ -457,6 +475,12 @@ fn take_token(open: &mut Open, token: &[u8], read_time: Version) {
         token.clone_into(&mut open.token);
         open.token_time = read_time;
     }
+}
+
+/// The documents of a view that an existence filter says have gone.
+fn not_named(names: &BloomFilter, view: &View) -> Vec<DocumentPath> {
+    let named = |path: &&DocumentPath| names.might_contain(&data::full_name(path));
+    view.keys().filter(|path| !named(path)).cloned().collect()
 }
 
 /// The view with what has come since.

@@ -7,7 +7,7 @@
 //! | unique | no document is told twice within one snapshot, nor again as it is held |
 //! | atomic | at a snapshot, what was told of each current target, folded, is its result at the read time |
 //! | bookmarkable | a snapshot has a token only when all targets are current; what was held with one was right |
-//! | resumable | a token of ours is honoured, and going on from it is folded to the result like everything else |
+//! | resumable | a token of ours is honoured; going on from it is folded to the result like everything else; a count is right |
 //! | reliable | when all is quiet, every open stream holds the final state |
 //! | fresh | a first result has everything that was complete when the target was asked for |
 //!
@@ -17,9 +17,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use watchfire_engine::Version;
+use watchfire_model::bloom::BloomFilter;
 use watchfire_model::watch::{Cause, Target, WatchEvent};
 use watchfire_model::{Document, DocumentPath};
 
+use crate::data;
 use crate::history::{History, Moment, ResumedFrom, Stream, StreamEvent, View, Watched};
 use crate::oracle::moments::Moments;
 use crate::oracle::same::same_document;
@@ -60,6 +62,10 @@ struct Held<'a> {
     shown: bool,
     /// The time of the token with which it goes on. The server cannot know that the client holds newer documents.
     resumed_at: Option<Version>,
+    /// The client does hold newer ones: what it is told may not be enough, and then an existence filter says so.
+    ahead: bool,
+    /// What the existence filter since the last snapshot has said.
+    counted: Option<i32>,
     /// The client has forgotten it, because a count was not what it held: nothing is promised any more.
     forgotten: bool,
     /// Told since the last snapshot.
@@ -162,7 +168,11 @@ impl<'a> Reader<'a> {
                     self.tell(step, id, path, None);
                 }
             }
-            WatchEvent::Filter { target, count, .. } => self.check_count(step, *target, *count),
+            WatchEvent::Filter {
+                target,
+                count,
+                unchanged_names,
+            } => self.check_count(step, *target, *count, unchanged_names.as_deref()),
             WatchEvent::Snapshot { token, read_time } => {
                 self.snapshot(step, version_of(*read_time), !token.is_empty());
             }
@@ -234,6 +244,8 @@ impl<'a> Reader<'a> {
             current: false,
             shown: false,
             resumed_at: from,
+            ahead: from < viewed,
+            counted: None,
             forgotten: false,
             told: BTreeSet::new(),
             right_at: None,
@@ -350,13 +362,26 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn check_count(&mut self, step: u64, id: i32, count: i32) {
-        let Some(held) = self.held.get(&id) else {
+    fn check_count(&mut self, step: u64, id: i32, count: i32, names: Option<&BloomFilter>) {
+        let Some(held) = self.held.get_mut(&id) else {
             self.named(step, &[id]);
             return;
         };
-        let holds = held.view.len();
-        if usize::try_from(count) != Ok(holds) {
+        held.counted = Some(count);
+        let mut holds = held.view.len();
+        if usize::try_from(count) == Ok(holds) {
+            return;
+        }
+        if held.ahead && !held.shown {
+            if let Some(names) = names {
+                let named = |path: &DocumentPath| names.might_contain(&data::full_name(path));
+                held.view.retain(|path, _| named(path));
+                held.right_at = None;
+                holds = held.view.len();
+            }
+            // What is missing now the client asks for.
+            held.forgotten = usize::try_from(count) != Ok(holds);
+        } else {
             let text = format!("expected a count of {holds}, which is held, found {count}");
             self.violate("resumable", step, Some(id), &text);
         }
@@ -396,6 +421,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let first = !std::mem::replace(&mut held.shown, true);
+            let counted = held.counted.take();
             let epoch = epoch(self.timeline, &held.watched.target, version);
             let known = held.right_at.replace(epoch) == Some(epoch);
             let asked = held.watched.asked.step;
@@ -413,6 +439,16 @@ impl<'a> Reader<'a> {
                 };
                 let text = format!("at {}: {difference}", version.0);
                 self.violate(law, step, Some(id), &text);
+            }
+            if let Some(count) = counted {
+                let right = self.result(target, version).len();
+                if usize::try_from(count) != Ok(right) {
+                    let text = format!(
+                        "expected a count of {right}, which there are at {}, found {count}",
+                        version.0
+                    );
+                    self.violate("resumable", step, Some(id), &text);
+                }
             }
             let (complete, source) = self.moments.complete_before(asked);
             if let (true, Some(source)) = (first && version < complete, source) {
@@ -492,9 +528,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What is wrong with the view of a target at a version, if anything.
-    fn difference(&self, target: &Target, view: &View, version: Version) -> Option<String> {
-        let expected: Vec<Arc<Document>> = match target {
+    /// The result of a target at a version.
+    fn result(&self, target: &Target, version: Version) -> Vec<Arc<Document>> {
+        match target {
             Target::Query(query) => shown(query, &self.timeline.result(query, version)),
             Target::Documents(paths) => paths
                 .iter()
@@ -503,7 +539,12 @@ impl<'a> Reader<'a> {
                 .filter_map(|path| self.timeline.document(path, version))
                 .cloned()
                 .collect(),
-        };
+        }
+    }
+
+    /// What is wrong with the view of a target at a version, if anything.
+    fn difference(&self, target: &Target, view: &View, version: Version) -> Option<String> {
+        let expected = self.result(target, version);
         let is_held = |document: &Arc<Document>| {
             let held = view.get(&document.path);
             same_document(held.map(Arc::as_ref), Some(document))

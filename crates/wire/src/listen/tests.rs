@@ -1,5 +1,7 @@
 //! What requests become, what events look like, and the table of refusals.
 
+use std::sync::Arc;
+
 use watchfire_model::watch::Cause;
 use watchfire_model::{Document, DocumentPath, Fields, Invalid};
 
@@ -356,7 +358,7 @@ fn document_events() {
         encoded(WatchEvent::Filter {
             target: 2,
             count: 0,
-            unchanged_names: Some(unchanged_names)
+            unchanged_names: Some(Arc::new(unchanged_names))
         }),
         ResponseType::Filter(pb::ExistenceFilter {
             target_id: 2,
