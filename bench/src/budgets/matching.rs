@@ -163,7 +163,6 @@ pub fn growth() -> Result<()> {
 pub fn rate() -> Result<()> {
     println!("changes among {MIXED} mixed queries of one collection");
     let setting = Setting::new(0..MIXED, mixed)?;
-    setting.print("mixed queries");
     let changes = touching(MIXED, 23)?;
     let mut rates = Vec::new();
     for round in 0..ROUNDS {
