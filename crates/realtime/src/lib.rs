@@ -4,7 +4,7 @@
 //!
 //! One [`Hub`] serves the listeners of one database.
 //! It owns one task, the dispatcher, and the dispatcher owns everything: the shared targets with
-//! their results, and the sessions (one for each listen stream).
+//! their results, and the sessions (one for each listen stream, or for many that are alike: see `cohort`).
 //! Nothing here is locked but the queues to the streams, and nobody but the dispatcher changes state.
 //!
 //! A commit never calls this crate.
@@ -19,8 +19,8 @@
 //! - `registry` holds the shared targets and their state between filling and standing.
 //! - `session` is one stream as a state machine without IO or clock. It holds back until all of its
 //!   current targets stand at one version, then tells the changes and closes them with a snapshot.
-//! - `resume` writes and reads resume tokens, and replays what happened since one.
-//! - `catch_up` says what a client needs that stood at an earlier version, also where no replay can tell.
+//! - `resume` writes and reads resume tokens, and finds what was touched since one.
+//! - `catch_up` says what a client needs that stood at an earlier version, from that or by comparing results.
 //! - `job` is work whose result is waited for, and that ends when it no longer is.
 //! - `outbox` carries the output of a session to its stream, bounded.
 //! - `counters` is what is counted meanwhile, for those who watch the server.
@@ -38,7 +38,8 @@
 //! # What is not done
 //!
 //! No protocol encoding, no authorisation, no writing, and no knowledge of other processes.
-//! A token that is too old for the changelog is answered by a reset, not by an existence filter.
+//! A limited query whose token is older than the history, and whatever was told of another history, is answered by a
+//! reset.
 
 pub mod catch_up;
 pub mod cohort;

@@ -1,4 +1,4 @@
-//! Resume tokens, and the replay of what happened since one.
+//! Resume tokens, and what happened since one.
 //!
 //! # The token
 //!
