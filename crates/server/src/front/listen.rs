@@ -81,6 +81,7 @@ where
         let listening = listen::serve(self.databases.clone(), self.shutdown.clone(), commands);
         let mut response = Response::new(Body::new(Told {
             listening: Some(listening),
+            rest: Bytes::new(),
             clock: Arc::clone(self.databases.clock()),
             sent: self.databases.metrics().listen().begin(),
         }));
@@ -92,12 +93,32 @@ where
     }
 }
 
+/// Payloads below this many bytes share writes to the socket with others (see `accept::Connection`).
+const SMALL_FRAME_MAX: usize = 1_000;
+
+/// What is cut into small frames; larger pieces go out alone.
+const CUT_MAX: usize = 8 * SMALL_FRAME_MAX;
+
 /// What a stream is told, as the body of its answer.
 struct Told {
     /// `None` after the trailers.
     listening: Option<Listening>,
+    /// What is still to be sent of the last piece.
+    rest: Bytes,
     clock: Arc<dyn Clock>,
     sent: StreamSent,
+}
+
+impl Told {
+    /// The next frame of what is still to be sent.
+    fn cut(&mut self) -> Frame<Bytes> {
+        let len = if self.rest.len() > CUT_MAX {
+            self.rest.len()
+        } else {
+            self.rest.len().min(SMALL_FRAME_MAX)
+        };
+        Frame::data(self.rest.split_to(len))
+    }
 }
 
 impl HttpBody for Told {
@@ -108,12 +129,18 @@ impl HttpBody for Told {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.cut())));
+        }
         let Some(listening) = &mut self.listening else {
             return Poll::Ready(None);
         };
         let heard = task::ready!(Pin::new(listening).poll_next(cx));
         let status = match heard {
-            Some(Ok(heard)) => return Poll::Ready(Some(Ok(Frame::data(self.bytes(&heard))))),
+            Some(Ok(heard)) => {
+                self.rest = self.bytes(&heard);
+                return Poll::Ready(Some(Ok(self.cut())));
+            }
             Some(Err(error)) => Status::from(error),
             None => Status::new(Code::Ok, ""),
         };
