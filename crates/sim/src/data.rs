@@ -228,6 +228,15 @@ pub fn any_query(chance: &mut Chance) -> Arc<Query> {
     query(parts)
 }
 
+/// One document by name, among so many that two rarely choose the same.
+pub fn named_target(chance: &mut Chance) -> Target {
+    Target::Documents(vec![if chance.happens(20) {
+        any_document(chance)
+    } else {
+        path(&format!("crowd/{}", chance.below(1_000_000)))
+    }])
+}
+
 /// Anything that clients listen to.
 pub fn any_target(chance: &mut Chance) -> Target {
     if chance.happens(300) {

@@ -320,6 +320,8 @@ pub enum StreamEvent {
 pub enum StreamEnd {
     /// The client closed it.
     ByClient,
+    /// The client does not read it any more, and has not closed it.
+    LeftBehind,
     /// The connection was cut, or the server went away.
     Cut,
     /// The server ended it, with this text.

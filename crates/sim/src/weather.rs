@@ -25,6 +25,57 @@ pub struct Weather {
     pub trouble: Trouble,
     /// How long nothing is done on purpose, at most.
     pub calm: Duration,
+    /// Who listens besides the clients' listeners.
+    pub crowd: Crowd,
+}
+
+/// Listeners who do nothing else.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Crowd {
+    /// How many.
+    pub spectators: u32,
+    /// Sets of targets among which they choose: the fewer, the more of them watch the same.
+    pub sets: u64,
+    /// Targets that a set has besides a few.
+    pub more_targets: u64,
+    /// How often they stop reading, in thousandths of what comes.
+    pub stops: u64,
+    /// How often they leave streams behind, in thousandths of what comes.
+    pub vanishes: u64,
+    /// Whether there is a night, longer than the history is kept, in which half of them are away.
+    pub night: bool,
+}
+
+impl Crowd {
+    fn of(chance: &mut Chance) -> Self {
+        let stops = if chance.happens(600) {
+            chance.within(1, 20)
+        } else {
+            0
+        };
+        let vanishes = if chance.happens(400) {
+            chance.within(1, 5)
+        } else {
+            0
+        };
+        let night = chance.happens(100);
+        // What they are told is judged for each of them alone, so that crowds are dear.
+        let (spectators, sets, more_targets) = match chance.below(100) {
+            0 => (12, 12, 200),
+            1..=3 => (24, 2, 0),
+            4..=40 => (chance.within(3, 8), 1, 0),
+            41..=60 => (chance.within(3, 6), 2, 4),
+            _ => (u64::from(night) * 2, 1, 0),
+        };
+        Self {
+            spectators: u32::try_from(spectators).unwrap_or(0),
+            sets,
+            more_targets,
+            stops,
+            vanishes,
+            night,
+        }
+    }
 }
 
 /// Weights.
@@ -79,18 +130,23 @@ impl Weather {
         };
         let modes = [ConcurrencyMode::Optimistic, ConcurrencyMode::Pessimistic];
         let index_modes = [IndexMode::Advise, IndexMode::Advise, IndexMode::Create];
+        let clients = u32::try_from(chance.within(2, 6)).unwrap_or(2);
+        let operations = chance.within(60, 360);
+        let settings = Settings {
+            index_mode: *chance.pick(&index_modes),
+            concurrency: *chance.pick(&modes),
+            ..Settings::default()
+        };
+        let calm = Duration::from_millis(chance.within(300, 3_000));
         Self {
-            clients: u32::try_from(chance.within(2, 6)).unwrap_or(2),
-            operations: chance.within(60, 360),
+            clients,
+            operations,
             faults,
             quality,
-            settings: Settings {
-                index_mode: *chance.pick(&index_modes),
-                concurrency: *chance.pick(&modes),
-                ..Settings::default()
-            },
+            settings,
             trouble,
-            calm: Duration::from_millis(chance.within(300, 3_000)),
+            calm,
+            crowd: Crowd::of(chance),
         }
     }
 }

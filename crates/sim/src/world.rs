@@ -40,7 +40,7 @@ use watchfire_storage::{Direction, Range, Snapshot};
 
 use crate::actors::{Actors, Timers};
 use crate::chance::Chance;
-use crate::client::{self, Client, Shared};
+use crate::client::{self, Client, Manner, Shared};
 use crate::data;
 use crate::disk::Disk;
 use crate::history::{ClientId, Incident, Refusal, Stored};
@@ -70,6 +70,13 @@ const PART_NETWORK: u64 = 3;
 const PART_TROUBLE: u64 = 4;
 const PART_CLIENTS: u64 = 1_000;
 const PART_LISTENERS: u64 = 2_000;
+const PART_SPECTATORS: u64 = 3_000;
+const PART_SETS: u64 = 4_000;
+
+/// Longer than the history is kept.
+const NIGHT: Duration = Duration::from_secs(65 * 60);
+/// Commits of one night.
+const COMMITS_PER_NIGHT: u64 = 4;
 
 /// How much of a run is made.
 #[derive(Copy, Clone, Debug, Default)]
@@ -109,14 +116,16 @@ impl World {
             Chance::part(seed, PART_NETWORK),
         );
         let clients = usize::try_from(weather.clients).unwrap_or(1);
+        let spectators = usize::try_from(weather.crowd.spectators).unwrap_or(0);
         let shared = Rc::new(Shared {
             timers: timers.clone(),
             network,
             recorder: Recorder::new(time.clone(), bounds.trace),
             operations: Cell::new(weather.operations),
             working: Cell::new(clients),
-            listening: Cell::new(clients),
+            listening: Cell::new(clients + spectators),
             last_version: Cell::new(None),
+            night: Cell::new(false),
             versions: RefCell::default(),
         });
         Self {
@@ -166,6 +175,7 @@ impl World {
             self.actors
                 .add(client::listen(id, Rc::clone(&self.shared), chance));
         }
+        self.add_spectators();
         let trouble = Trouble {
             shared: Rc::clone(&self.shared),
             disk: self.disk.clone(),
@@ -174,6 +184,29 @@ impl World {
             chance: Chance::part(self.seed, PART_TROUBLE),
         };
         self.actors.add(direct(trouble));
+    }
+
+    fn add_spectators(&mut self) {
+        let crowd = self.weather.crowd;
+        for number in 0..crowd.spectators {
+            let id = ClientId(self.weather.clients + number);
+            let mut chance = Chance::part(self.seed, PART_SPECTATORS + u64::from(number));
+            let set = chance.below(crowd.sets.max(1));
+            let mut of_set = Chance::part(self.seed, PART_SETS + set);
+            let mut targets: Vec<_> = (0..of_set.within(1, 3))
+                .map(|_| data::any_target(&mut of_set))
+                .collect();
+            targets.extend((0..crowd.more_targets).map(|_| data::named_target(&mut of_set)));
+            let manner = Manner {
+                stops: crowd.stops,
+                vanishes: crowd.vanishes,
+                sleeps: number % 2 == 0,
+                stays: chance.happens(800),
+            };
+            let shared = Rc::clone(&self.shared);
+            self.actors
+                .add(client::spectate(id, shared, chance, targets, manner));
+        }
     }
 
     /// One runtime after the other, until the actors have ended.
@@ -318,6 +351,9 @@ async fn direct(mut trouble: Trouble) {
     };
     setter.make_accounts().await;
     trouble.make().await;
+    if trouble.weather.crowd.night {
+        pass_the_night(&shared, &mut setter).await;
+    }
     shared.timers.sleep(SETTLE).await;
     let last = setter.settled_version().await;
     shared.last_version.set(last);
@@ -353,7 +389,28 @@ async fn direct(mut trouble: Trouble) {
     trouble.stop().await;
 }
 
+/// Those who sleep leave, the changelog forgets what they know, and they come back.
+async fn pass_the_night(shared: &Shared, setter: &mut Client) {
+    shared.night.set(true);
+    let pause = NIGHT / u32::try_from(COMMITS_PER_NIGHT).unwrap_or(1);
+    for _ in 0..COMMITS_PER_NIGHT {
+        shared.timers.sleep(pause).await;
+        setter.change_at_night().await;
+    }
+    shared.night.set(false);
+    shared.timers.sleep(SETTLE).await;
+}
+
 impl Client {
+    async fn change_at_night(&mut self) {
+        let fields = data::item_fields(&mut self.chance);
+        let write = client::set(data::any_item(&mut self.chance), fields);
+        if let Err(failed) = self.commit(vec![write]).await {
+            let text = format!("a commit at night failed: {failed:?}");
+            self.shared.recorder.violation("a calm server serves", text);
+        }
+    }
+
     async fn make_accounts(&mut self) {
         let writes = (0..data::ACCOUNTS)
             .map(|number| {

@@ -7,6 +7,7 @@
     reason = "each test takes what it needs, and may panic"
 )]
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
@@ -145,7 +146,11 @@ pub type Held = BTreeMap<String, i64>;
 
 /// All documents at each version.
 #[derive(Default)]
-pub struct History(BTreeMap<u64, BTreeMap<String, Arc<Document>>>);
+pub struct History {
+    states: BTreeMap<u64, BTreeMap<String, Arc<Document>>>,
+    /// What was asked for before, by the version of the state.
+    found: RefCell<BTreeMap<(u64, u8), Arc<Held>>>,
+}
 
 impl History {
     /// Notes what is stored now, after a commit at `version`.
@@ -160,7 +165,7 @@ impl History {
                 let documents = documents
                     .iter()
                     .map(|document| (document.path.to_string(), Arc::clone(document)));
-                self.0.insert(version, documents.collect());
+                self.states.insert(version, documents.collect());
                 return;
             }
         }
@@ -168,26 +173,30 @@ impl History {
     }
 
     pub fn last(&self) -> i64 {
-        self.0.keys().next_back().copied().unwrap_or(0) as i64
+        self.states.keys().next_back().copied().unwrap_or(0) as i64
     }
 
     /// The result of a target at a version, found by looking at everything.
-    pub fn expected(&self, target: &Target, version: i64) -> Held {
-        let Some((_, state)) = self.0.range(..=version as u64).next_back() else {
-            return Held::new();
+    pub fn expected(&self, kind: u8, version: i64) -> Arc<Held> {
+        let Some((at, state)) = self.states.range(..=version as u64).next_back() else {
+            return Arc::default();
         };
-        let documents: Vec<&Document> = match target {
-            Target::Query(query) => query.evaluate(state.values().map(Arc::as_ref)),
-            Target::Documents(paths) => state
-                .values()
-                .map(Arc::as_ref)
-                .filter(|document| paths.contains(&document.path))
-                .collect(),
-        };
-        documents
-            .into_iter()
-            .map(|document| (document.path.to_string(), document.update_time.micros()))
-            .collect()
+        let mut found = self.found.borrow_mut();
+        let held = found.entry((*at, kind)).or_insert_with(|| {
+            let documents: Vec<&Document> = match target_of(kind) {
+                Target::Query(query) => query.evaluate(state.values().map(Arc::as_ref)),
+                Target::Documents(paths) => state
+                    .values()
+                    .map(Arc::as_ref)
+                    .filter(|document| paths.contains(&document.path))
+                    .collect(),
+            };
+            let held = documents
+                .into_iter()
+                .map(|document| (document.path.to_string(), document.update_time.micros()));
+            Arc::new(held.collect())
+        });
+        Arc::clone(held)
     }
 }
 
@@ -501,9 +510,9 @@ impl Reader {
                 active.token.clone_from(&token);
                 active.own = false;
             }
-            let expected = history.expected(&target_of(active.kind), read_time);
+            let expected = history.expected(active.kind, read_time);
             assert_eq!(
-                active.held, expected,
+                active.held, *expected,
                 "target {id} of kind {} at {read_time}",
                 active.kind
             );

@@ -3,8 +3,11 @@
 //! What comes is kept until the next snapshot mark and only then makes the view: a document that is changed, one that
 //! left, a reset, a filter. A listener holds the newest token of each target, and the view that belongs to it; with
 //! both it goes on in another stream. Now and then it forgets both, or takes or gives up a target.
+//!
+//! Spectators are listeners who watch the same as others do, so that the server tells them together. Some do not read
+//! for long, some leave streams behind without a word, and some go away for a night and come back with old tokens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,29 +65,62 @@ struct Open {
     given_up: bool,
 }
 
+/// What kind of listener it is.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    /// How often, in thousandths of what comes, it stops reading for up to a minute.
+    pub stops: u64,
+    /// How often, in thousandths of what comes, it leaves its stream behind without a word and opens another.
+    pub vanishes: u64,
+    /// It is away while it is night.
+    pub sleeps: bool,
+    /// It watches what it watches, and nothing else.
+    pub stays: bool,
+}
+
+/// Streams that one listener has left behind at a time; it closes the oldest then.
+const LEFT_MAX: usize = 3;
+
 struct Listener {
     id: ClientId,
     shared: Rc<Shared>,
     chance: Chance,
+    manner: Manner,
     followed: Vec<Followed>,
+    /// Open, and read by nobody.
+    left: VecDeque<Connection>,
     open: BTreeMap<i32, Open>,
     last_target: i32,
     stream: StreamNumber,
 }
 
-/// Listens until the run ends.
+/// Listens to anything until the run ends.
 pub async fn listen(id: ClientId, shared: Rc<Shared>, mut chance: Chance) {
-    let followed = (0..chance.within(1, TARGETS_MAX))
-        .map(|_| Followed {
-            target: data::any_target(&mut chance),
-            held: None,
-        })
+    let targets = (0..chance.within(1, TARGETS_MAX))
+        .map(|_| data::any_target(&mut chance))
+        .collect();
+    spectate(id, shared, chance, targets, Manner::default()).await;
+}
+
+/// Listens to these targets until the run ends.
+pub async fn spectate(
+    id: ClientId,
+    shared: Rc<Shared>,
+    chance: Chance,
+    targets: Vec<Target>,
+    manner: Manner,
+) {
+    let followed = targets
+        .into_iter()
+        .map(|target| Followed { target, held: None })
         .collect();
     let mut listener = Listener {
         id,
         shared: shared.clone(),
         chance,
+        manner,
         followed,
+        left: VecDeque::new(),
         open: BTreeMap::new(),
         last_target: 0,
         stream: StreamNumber(0),
@@ -92,6 +128,9 @@ pub async fn listen(id: ClientId, shared: Rc<Shared>, mut chance: Chance) {
     loop {
         let pause = listener.chance.below(300);
         shared.timers.sleep(Duration::from_millis(pause)).await;
+        while listener.is_asleep() {
+            shared.timers.sleep(Duration::from_secs(1)).await;
+        }
         if listener.one_stream().await {
             break;
         }
@@ -114,6 +153,7 @@ impl Listener {
         };
         self.stream = self.shared.recorder.stream_opened(self.id);
         self.open.clear();
+        self.last_target = 0;
         for followed in 0..self.followed.len() {
             self.watch(&connection, followed);
         }
@@ -122,8 +162,18 @@ impl Listener {
             End::Stream(end) => (end, false),
             End::Run => (StreamEnd::ByClient, true),
         };
+        if matches!(end, StreamEnd::LeftBehind) {
+            self.left.push_back(connection);
+            if self.left.len() > LEFT_MAX {
+                self.left.pop_front();
+            }
+        }
         self.shared.recorder.stream_ended(self.stream, end);
         over
+    }
+
+    fn is_asleep(&self) -> bool {
+        self.manner.sleeps && self.shared.night.get()
     }
 
     async fn follow(&mut self, connection: &mut Connection) -> End {
@@ -132,6 +182,12 @@ impl Listener {
             if shared.last_version.get().is_none() {
                 if shared.network.breaks() {
                     return End::Stream(StreamEnd::Cut);
+                }
+                if self.is_asleep() {
+                    return End::Stream(StreamEnd::ByClient);
+                }
+                if self.chance.happens(self.manner.vanishes) {
+                    return End::Stream(StreamEnd::LeftBehind);
                 }
                 self.change_something(connection).await;
             }
@@ -254,7 +310,11 @@ impl Listener {
             let pause = Duration::from_millis(self.chance.within(100, 5_000));
             self.shared.timers.sleep(pause).await;
         }
-        if !self.chance.happens(20) {
+        if self.chance.happens(self.manner.stops) {
+            let pause = Duration::from_millis(self.chance.within(1_000, 60_000));
+            self.shared.timers.sleep(pause).await;
+        }
+        if self.manner.stays || !self.chance.happens(20) {
             return;
         }
         let active = self.open.iter().filter(|(_, open)| !open.given_up);

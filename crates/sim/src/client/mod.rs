@@ -20,7 +20,7 @@ use crate::history::{ClientId, Outcome};
 use crate::network::{Failed, Network};
 use crate::recorder::Recorder;
 
-pub use listen::listen;
+pub use listen::{Manner, listen, spectate};
 pub use write::set;
 
 /// What all clients of a run share.
@@ -36,6 +36,8 @@ pub struct Shared {
     pub listening: Cell<usize>,
     /// Once it is there, listeners go on until they have a snapshot at this version or later, and then end.
     pub last_version: Cell<Option<Version>>,
+    /// Whether those who sleep at night are away.
+    pub night: Cell<bool>,
     /// Versions at which something was read or written, the newest last.
     pub versions: RefCell<Vec<Version>>,
 }

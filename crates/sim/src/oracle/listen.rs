@@ -62,7 +62,8 @@ struct Held<'a> {
     shown: bool,
     /// The time of the token with which it goes on. The server cannot know that the client holds newer documents.
     resumed_at: Option<Version>,
-    /// The client does hold newer ones: what it is told may not be enough, and then an existence filter says so.
+    /// The client does hold newer ones, or older ones than the changelog knew in the end: what it is told may not be
+    /// enough, and then an existence filter says so.
     ahead: bool,
     /// What the existence filter since the last snapshot has said.
     counted: Option<i32>,
@@ -244,7 +245,7 @@ impl<'a> Reader<'a> {
             current: false,
             shown: false,
             resumed_at: from,
-            ahead: from < viewed,
+            ahead: from < viewed || from.is_some_and(|from| from < self.history.stored.trimmed_to),
             counted: None,
             forgotten: false,
             told: BTreeSet::new(),

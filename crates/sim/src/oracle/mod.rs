@@ -10,6 +10,7 @@
 //!   committed, and versions rise in real time.
 //! - `cycle`: the same without trusting any version: who read whose values, and which of them cannot be in any
 //!   order.
+//! - `answers`: every request of a stream is answered once, and in order.
 //! - `listen`: what a stream told, folded, is the result of its query at every snapshot.
 //!
 //! They stand on `timeline`, which is every state that ever was, computed from the entries by brute force, on
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 
 use crate::history::History;
 
+mod answers;
 mod cycle;
 mod durable;
 mod effect;
@@ -66,6 +68,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
     let mut violations = durable::judge(history, &timeline, &writers, &moments);
     violations.extend(serial::judge(history, &timeline, &writers, &moments));
     violations.extend(cycle::judge(history, &timeline, &writers));
+    violations.extend(answers::judge(history));
     violations.extend(listen::judge(history, &timeline, &moments));
     let mut told: BTreeMap<&'static str, usize> = BTreeMap::new();
     violations.retain(|violation| {
