@@ -113,6 +113,7 @@ pub fn connections(
                 stream,
                 silence,
                 heard: 0,
+                gathered: false,
                 _permit: permit,
             }),
             (listener, permits),
@@ -128,6 +129,8 @@ pub struct Connection {
     silence: Option<Pin<Box<Sleep>>>,
     /// Bytes that have come while `silence` runs.
     heard: usize,
+    /// The writes since the last flush have waited their turn.
+    gathered: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -177,6 +180,14 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        // The first write after a flush lets the tasks run that wait for their turn, and comes back after them: those
+        // that answer on the same connection add to it. Else the connection would be written to after each of a
+        // hundred streams that hear of one change, since a task runs at once when another one wakes it.
+        if !self.gathered {
+            self.gathered = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -188,6 +199,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.gathered = false;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
