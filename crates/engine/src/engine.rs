@@ -30,7 +30,7 @@ use crate::past::{check_version, kept_micros, snapshot_at};
 use crate::settings::{ConcurrencyMode, Settings};
 use crate::stage::{Staged, Start, writes_len};
 use crate::transaction::{Access, Beginning, TransactionId, TransactionOptions, Transactions};
-use crate::version::{next, present};
+use crate::version::{next, present, timestamp};
 use crate::view::{Context, Seen, View};
 
 /// Missing indexes that may wait to be defined.
@@ -340,6 +340,7 @@ impl Engine {
     /// stays open then), and with `Contention` after `LOCK_WAIT_MAX`.
     pub async fn commit(&self, staged: Staged) -> Result<Receipt, Error> {
         let inner = &self.inner;
+        let (seen, only_reads) = (self.seen_version(), staged.writes.is_empty());
         let bytes = writes_len(&staged.writes);
         // Commits larger than the whole bound wait alone.
         let kib =
@@ -365,14 +366,20 @@ impl Engine {
                 claim,
                 reply,
             };
-            return self.decide(slot, request).await;
+            let receipt = self.decide(slot, request).await?;
+            return no_older_than(if only_reads { seen } else { receipt.version }, receipt);
         };
         let claim = self.transactions().take(&transaction)?;
+        // A commit that has only read is answered with the tail, and the tail may be behind what reads have shown.
+        let mut least = Version::default();
         let receipt = match self.transactions().standing(&transaction) {
             Err(error) => Err(error),
             Ok(_) => {
                 // Reads from one snapshot need no check: they stand where the snapshot stands.
                 let checked = !writes.is_empty() || !transaction.reads_one_version();
+                if !checked {
+                    least = seen;
+                }
                 let request = |reply| Request {
                     writes,
                     transaction: checked.then(|| Arc::clone(&transaction)),
@@ -384,11 +391,14 @@ impl Engine {
                 self.decide(slot, request).await
             }
         };
-        if let Err(error) = &receipt {
-            let now = inner.clock.now();
-            self.transactions().failed(&transaction, error, now);
+        match receipt {
+            Ok(receipt) => no_older_than(least, receipt),
+            Err(error) => {
+                let now = inner.clock.now();
+                self.transactions().failed(&transaction, &error, now);
+                Err(error)
+            }
         }
-        receipt
     }
 
     /// Hands a commit to the committer, and again when others have been in its way and its turn has come.
@@ -500,6 +510,16 @@ impl Engine {
         // No answer: somebody else's close came first.
         answer.await.unwrap_or(Ok(()))
     }
+}
+
+/// A receipt with a version that is not below `least`, which somebody has read.
+fn no_older_than(least: Version, receipt: Receipt) -> Result<Receipt, Error> {
+    let version = receipt.version.max(least);
+    Ok(Receipt {
+        version,
+        commit_time: timestamp(version)?,
+        ..receipt
+    })
 }
 
 fn overloaded() -> Error {

@@ -526,9 +526,18 @@ impl Cohorts {
         {
             self.at_rest.remove(&old);
         }
-        if let Some(signature) = signature {
+        let Some(signature) = signature else {
+            return;
+        };
+        // A large cohort that owes something just now keeps its place: whoever is like it joins later.
+        let members = cohort.members.len();
+        let larger = self.at_rest.get(&signature).is_some_and(|other| {
+            self.cohorts.get(other).is_some_and(|other| {
+                other.filed == Some(signature) && other.members.len() > members
+            })
+        });
+        if !larger && let Some(cohort) = self.cohorts.get_mut(&id) {
             cohort.filed = Some(signature);
-            // One that is at rest no more is found no more; it files itself again.
             self.at_rest.insert(signature, id);
         }
     }

@@ -243,8 +243,11 @@ const COUNTERS: [Line; 12] = [
     ),
 ];
 
+/// A reason, and where it is counted.
+type Reading = (&'static str, fn(&Counters) -> &Count);
+
 /// Why results are read from the store.
-const READINGS: [(&str, fn(&Counters) -> &Count); 3] = [
+const READINGS: [Reading; 3] = [
     ("first", |counters| &counters.results_first),
     ("broken", |counters| &counters.results_broken),
     ("lost", |counters| &counters.results_lost),
