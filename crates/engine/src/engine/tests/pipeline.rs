@@ -312,28 +312,6 @@ async fn a_read_that_is_ahead_of_the_tail_is_remembered() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_has_read_ahead_of_the_tail_is_not_answered_with_the_tail() {
-    let (engine, store, _) = fresh_faulty().await;
-    commit(&engine, vec![set("c/a", 1)]).await.unwrap();
-    store.hold();
-    let lost = spawn(&engine, vec![set("c/a", 2)]);
-    store.held(1).await;
-    let begun = engine.begin(TransactionOptions::ReadOnly { read_time: None });
-    let transaction = begun.await.unwrap();
-    store.crash(1).await;
-    store.restart();
-    let read = engine
-        .transaction_view(&transaction)
-        .await
-        .unwrap()
-        .version();
-    let staged = engine.stage(Vec::new(), Start::Transaction(transaction));
-    let answered = engine.commit(staged.await.unwrap()).await.unwrap().version;
-    assert!(answered >= read, "{answered:?} is before {read:?}");
-    drop(lost);
-}
-
-#[tokio::test]
 async fn an_epoch_is_made_once_and_stays() {
     let (store, clock) = (MemoryStore::new(), HandClock::new());
     let open = async |store: &Arc<MemoryStore>, chance| {
