@@ -22,7 +22,8 @@
 //! Two rounds of one cohort are `PAUSE_PER_MEMBER` for each member apart. The first change after a while goes out at once;
 //! when changes come faster than a large cohort can be told, several go to each member in one piece, which costs little
 //! more than one, and the processor has time for others (`Telling::joined`).
-//! Members who do not read at all hold up the others for at most `PATIENCE` (`without_room` names them then).
+//! Members who do not read at all hold up the others for `PATIENCE`, and are told apart then, a bounded number at a time
+//! (`without_room` names them).
 //!
 //! # What is not done
 //!
@@ -139,6 +140,8 @@ pub struct Gone {
     pub targets: Targets,
     /// When its next heartbeat was due.
     pub beat_due: Option<Instant>,
+    /// Whether it has had its first heartbeat.
+    pub beaten: bool,
 }
 
 impl Cohorts {
@@ -471,6 +474,7 @@ impl Cohorts {
             session: id,
             targets: cohort.session.targets().collect(),
             beat_due: cohort.beat_due,
+            beaten: cohort.beaten,
         })
     }
 
@@ -518,7 +522,8 @@ impl Cohorts {
         let Some(cohort) = self.cohorts.get_mut(&id) else {
             return;
         };
-        if cohort.filed == signature {
+        let is_found = signature.is_none_or(|signature| self.at_rest.contains_key(&signature));
+        if cohort.filed == signature && is_found {
             return;
         }
         if let Some(old) = cohort.filed.take()

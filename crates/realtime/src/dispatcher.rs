@@ -60,6 +60,8 @@ use crate::target::{
 pub const HEARTBEAT: Duration = Duration::from_secs(30);
 /// When a stream that has just got its first snapshot gets its first heartbeat, if that is sooner.
 pub const FIRST_HEARTBEAT: Duration = Duration::from_secs(3);
+/// Streams of one cohort that are told apart at a time because they do not read.
+pub const PARTED_MAX: usize = 256;
 /// Sessions whose heartbeats are told in one go.
 pub const BEATS_PER_STEP: usize = 1_024;
 /// Entries taken in one step.
@@ -124,6 +126,8 @@ pub struct Dispatcher {
     beating: Vec<SessionId>,
     beat_at: Option<Version>,
     settling: bool,
+    /// It was asked for while it was under way.
+    settle_again: bool,
 }
 
 impl Drop for Dispatcher {
@@ -172,6 +176,7 @@ impl Dispatcher {
             beating: Vec::new(),
             beat_at: None,
             settling: false,
+            settle_again: false,
         }
     }
 
@@ -205,6 +210,7 @@ impl Dispatcher {
                         tracing::error!(%error, "reading for listeners failed; their streams end");
                         self.settling = false;
                         self.beating.clear();
+                        self.beat_at = None;
                         self.end_all(Some(&StreamEnd::Unavailable("reading for listeners failed".to_owned())));
                     }
                 },
@@ -417,6 +423,7 @@ impl Dispatcher {
             session,
             targets,
             beat_due,
+            beaten: _,
         }) = gone
         else {
             return;
@@ -590,7 +597,11 @@ impl Dispatcher {
     }
 
     fn settle(&mut self) {
-        if self.settling || self.registry.is_empty() {
+        if self.settling {
+            self.settle_again = true;
+            return;
+        }
+        if self.registry.is_empty() {
             return;
         }
         self.settling = true;
@@ -632,6 +643,11 @@ impl Dispatcher {
                 self.settling = false;
                 if !self.beating.is_empty() {
                     self.beat_at = Some(version);
+                }
+                // Somebody has asked since, who may have seen more than this answer knew.
+                let again = std::mem::take(&mut self.settle_again);
+                if again && version < self.engine.seen_version() {
+                    self.settle();
                 }
             }
         }
@@ -895,6 +911,11 @@ impl Dispatcher {
         let early = gone
             .beat_due
             .map(|due| due.saturating_duration_since(Instant::now()));
+        if !gone.beaten
+            && let Some(cohort) = self.cohorts.get_mut(joined)
+        {
+            cohort.beaten = false;
+        }
         self.forget(Some(gone));
         if let Some(early) = early {
             self.await_beat(joined, early);
@@ -913,7 +934,8 @@ impl Dispatcher {
                 self.crowded.insert(id);
                 continue;
             }
-            let stragglers = self.cohorts.without_room(id);
+            let mut stragglers = self.cohorts.without_room(id);
+            stragglers.truncate(PARTED_MAX);
             self.counters.stragglers.add(stragglers.len());
             for stream in stragglers {
                 self.part(stream);

@@ -40,6 +40,7 @@ pub const STRAGGLES_AT_MEMORY: usize = 4 * UNREAD_MEMORY_MAX;
 pub const ANSWERS_MAX: usize = 10_000;
 /// Events of one telling, and the memory of its documents in bytes; a snapshot that has more is told in several.
 pub const TELLING_EVENTS_MAX: usize = 256;
+/// See `TELLING_EVENTS_MAX`.
 pub const TELLING_MEMORY_MAX: usize = 256 << 10;
 
 /// How queues call the dispatcher: somebody reads again, or is gone.
