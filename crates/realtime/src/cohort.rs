@@ -71,6 +71,7 @@ struct Stream {
 /// One session and the streams that are told what it says; at least one.
 #[derive(Debug)]
 pub struct Cohort {
+    /// What all of them have been told and are owed.
     pub session: Session,
     members: Vec<StreamId>,
     /// Said and not given to all: numbered, in order.
@@ -158,10 +159,12 @@ impl Cohorts {
         Some(self.streams.get(&stream)?.session)
     }
 
+    /// A session with its streams.
     pub fn get(&self, session: SessionId) -> Option<&Cohort> {
         self.cohorts.get(&session)
     }
 
+    /// As `get`, to be changed; whom it is told to is not.
     pub fn get_mut(&mut self, session: SessionId) -> Option<&mut Cohort> {
         self.cohorts.get_mut(&session)
     }
@@ -194,6 +197,15 @@ impl Cohorts {
             cohort.waits_since = Some(now);
             self.waiting += 1;
             self.counters.waits.add(1);
+        }
+    }
+
+    /// A session speaks, or has nothing to say any more.
+    pub fn stop_waiting(&mut self, id: SessionId) {
+        if let Some(cohort) = self.cohorts.get_mut(&id)
+            && cohort.waits_since.take().is_some()
+        {
+            self.waiting -= 1;
         }
     }
 
@@ -286,7 +298,7 @@ impl Cohorts {
             return;
         };
         let told_to = cohort.members.len();
-        let watched = cohort.session.targets().count();
+        let watched = cohort.session.len();
         self.watched = self.watched + watched * told_to - cohort.watched * told_to;
         cohort.watched = watched;
         let resets = events.iter().filter(|event| is_reset(event)).count();
@@ -296,15 +308,13 @@ impl Cohorts {
         }
         let mut since = None;
         if weight == Weight::Told {
-            self.waiting -= usize::from(cohort.waits_since.take().is_some());
             self.counters.snapshots_told.add(1);
             self.counters.snapshots_delivered.add(told_to);
             // A first result tells of all commits that ever were.
             since = cohort.owes_since.take();
             since = since.filter(|_| !events.iter().any(is_first));
         }
-        let mut tellings = Telling::pieces(events, weight);
-        Telling::date(&mut tellings, since);
+        let tellings = Telling::pieces(events, weight, since);
         if let ([stream], true) = (cohort.members.as_slice(), cohort.outgoing.is_empty()) {
             if let Some(stream) = self.streams.get(stream) {
                 let unread = stream.queue.tell(&tellings);
@@ -392,7 +402,8 @@ impl Cohorts {
         given
     }
 
-    /// Whether a session may speak; when not, the dispatcher is called once there may be room.
+    /// Whether a session may speak. When not, the dispatcher is called once one of those that were asked has read, and
+    /// must look again after `PATIENCE`: they may never.
     pub fn has_room(&mut self, id: SessionId) -> bool {
         let Some(cohort) = self.cohorts.get_mut(&id) else {
             return false;
@@ -437,7 +448,7 @@ impl Cohorts {
     fn add_cohort(&mut self, session: Session, stream: StreamId) -> SessionId {
         self.last_session += 1;
         let id = SessionId(self.last_session);
-        let watched = session.targets().count();
+        let watched = session.len();
         self.watched += watched;
         let cohort = Cohort {
             session,

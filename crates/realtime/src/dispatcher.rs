@@ -103,8 +103,10 @@ pub struct Dispatcher {
     heartbeat: Duration,
     registry: Registry,
     cohorts: Cohorts,
-    /// Sessions that have something to tell and were not asked yet, or wait for a result that others wait for too.
+    /// Sessions that may have something to tell and were not asked yet.
     behind: BTreeSet<SessionId>,
+    /// Sessions that wait until a result that is read again stands: not looked at before.
+    held: BTreeSet<SessionId>,
     /// Sessions of several streams that wait for room.
     crowded: BTreeSet<SessionId>,
     /// Sessions with a target that stands and must not be told before a version that is not reached.
@@ -163,6 +165,7 @@ impl Dispatcher {
             cohorts: Cohorts::new(Arc::clone(&counters)),
             counters,
             behind: BTreeSet::new(),
+            held: BTreeSet::new(),
             crowded: BTreeSet::new(),
             early: BTreeSet::new(),
             catching_up: catch_up::Shared::default(),
@@ -191,7 +194,8 @@ impl Dispatcher {
                 self.part(stream);
             }
             if let Some(id) = given.relieved {
-                self.flush([id].into());
+                self.behind.insert(id);
+                self.flush();
             }
             self.gauge();
             let tail = *self.tail.borrow_and_update();
@@ -321,7 +325,8 @@ impl Dispatcher {
             // Somebody has read what the tail has not come to: have it looked for now.
             self.settle();
         }
-        self.flush([id].into());
+        self.behind.insert(id);
+        self.flush();
         Ok(())
     }
 
@@ -386,7 +391,8 @@ impl Dispatcher {
         }
         self.answer(id);
         // The target may have been what held the others.
-        self.flush([id].into());
+        self.behind.insert(id);
+        self.flush();
     }
 
     /// Ends a target of one stream with a cause.
@@ -401,7 +407,8 @@ impl Dispatcher {
             self.registry.unwatch(shared, (id, target_id));
         }
         self.answer(id);
-        self.flush([id].into());
+        self.behind.insert(id);
+        self.flush();
     }
 
     fn called(&mut self) {
@@ -409,12 +416,10 @@ impl Dispatcher {
             let gone = self.cohorts.close(stream);
             self.forget(gone);
         }
-        let ready = self.signal.take_ready();
-        let ready = ready
-            .into_iter()
-            .filter_map(|stream| self.cohorts.of(stream));
-        let ready = ready.collect();
-        self.flush(ready);
+        let ready = self.signal.take_ready().into_iter();
+        self.behind
+            .extend(ready.filter_map(|stream| self.cohorts.of(stream)));
+        self.flush();
     }
 
     /// Cleans up after a session that is gone.
@@ -429,6 +434,7 @@ impl Dispatcher {
             return;
         };
         self.behind.remove(&session);
+        self.held.remove(&session);
         self.crowded.remove(&session);
         self.early.remove(&session);
         if let Some(due) = beat_due {
@@ -653,7 +659,7 @@ impl Dispatcher {
         }
         self.install_due().await;
         self.beat();
-        self.flush(BTreeSet::new());
+        self.flush();
     }
 
     /// Processes one piece of the entries up to `tail`.
@@ -678,9 +684,9 @@ impl Dispatcher {
                     .unwrap_or(complete_to)
                     .min(complete_to);
                 for entry in entries.iter().filter(|entry| entry.version <= stop) {
-                    let broken = self.process(std::slice::from_ref(entry), entry.version);
+                    let broken = self.process(entry);
                     self.read_all(broken).await;
-                    self.flush(BTreeSet::new());
+                    self.flush();
                 }
                 self.version = stop;
             }
@@ -689,11 +695,7 @@ impl Dispatcher {
                 let readings = self.registry.restart(tail);
                 self.counters.results_lost.add(readings.len());
                 for reading in &readings {
-                    for (id, target_id) in self.registry.watchers(reading.shared) {
-                        if let Some(cohort) = self.cohorts.get_mut(id) {
-                            cohort.session.lost(target_id);
-                        }
-                    }
+                    self.lose(reading.shared);
                 }
                 self.read_all(readings).await;
             }
@@ -707,15 +709,15 @@ impl Dispatcher {
         self.begin_early();
         self.install_due().await;
         self.beat();
-        self.flush(BTreeSet::new());
+        self.flush();
     }
 
-    /// Gives the entries up to `version` to the targets that they concern; returns what must be read.
-    fn process(&mut self, entries: &[Arc<CommitEntry>], version: Version) -> Vec<Reading> {
+    /// Gives an entry's changes to the targets that they concern; returns what must be read.
+    fn process(&mut self, entry: &CommitEntry) -> Vec<Reading> {
+        let version = entry.version;
         let mut readings = Vec::new();
-        let read = entries.iter().map(|entry| entry.changes.len()).sum();
-        self.counters.changes_read.add(read);
-        let routed = self.registry.route(entries, version);
+        self.counters.changes_read.add(entry.changes.len());
+        let routed = self.registry.route(entry);
         let matched = routed.values().map(Vec::len).sum();
         self.counters.changes_matched.add(matched);
         self.version = version;
@@ -729,11 +731,7 @@ impl Dispatcher {
                 }
                 Absorbed::Lost(reading) => {
                     self.counters.results_lost.add(1);
-                    for (id, target_id) in self.registry.watchers(shared) {
-                        if let Some(cohort) = self.cohorts.get_mut(id) {
-                            cohort.session.lost(target_id);
-                        }
-                    }
+                    self.lose(shared);
                     readings.push(reading);
                 }
             }
@@ -741,10 +739,24 @@ impl Dispatcher {
         readings
     }
 
+    /// A result was lost and is read anew: whoever waited for it need not wait to tell of others.
+    fn lose(&mut self, shared: SharedId) {
+        for (id, target_id) in self.registry.watchers(shared) {
+            if let Some(cohort) = self.cohorts.get_mut(id) {
+                cohort.session.lost(target_id);
+                self.behind.insert(id);
+            }
+        }
+    }
+
     /// Installs the results that are due; returns what must be read again.
     fn install(&mut self) -> Vec<Reading> {
         let mut readings = Vec::new();
-        for shared in self.registry.due(self.version) {
+        let due = self.registry.due(self.version);
+        if !due.is_empty() {
+            self.behind.append(&mut self.held);
+        }
+        for shared in due {
             let Some(installed) = self.registry.install(shared, self.version) else {
                 continue;
             };
@@ -848,15 +860,13 @@ impl Dispatcher {
         }
     }
 
-    /// Lets the sessions speak that have something to tell, and those that could not before.
-    fn flush(&mut self, touched: BTreeSet<SessionId>) {
-        let mut ids = std::mem::take(&mut self.behind);
-        ids.extend(touched);
-        if ids.is_empty() {
+    /// Lets the sessions speak that have something to tell.
+    fn flush(&mut self) {
+        if self.behind.is_empty() {
             return;
         }
         let now = Instant::now();
-        for id in ids {
+        for id in std::mem::take(&mut self.behind) {
             self.flush_one(id, now);
         }
     }
@@ -866,14 +876,20 @@ impl Dispatcher {
             return;
         };
         if !cohort.session.is_dirty() {
+            self.cohorts.stop_waiting(id);
+            self.crowded.remove(&id);
             self.rest(id);
             return;
         }
         if cohort.session.held(&self.registry) {
             cohort.session.defer();
-            self.behind.insert(id);
-            return;
+            // It is called when a result stands, and by whatever else happens to it.
+            if cohort.session.held(&self.registry) {
+                self.held.insert(id);
+                return;
+            }
         }
+        self.held.remove(&id);
         if !self.cohorts.has_room(id) {
             // It is called when somebody has read.
             let shared = self.cohorts.is_shared(id);
@@ -892,6 +908,7 @@ impl Dispatcher {
         let (events, ended) = cohort.session.flush(self.version, &self.registry);
         cohort.spoke_at = now;
         let first = cohort.beat_due.is_none() && cohort.session.has_current();
+        self.cohorts.stop_waiting(id);
         self.crowded.remove(&id);
         self.cohorts.say(id, events, Weight::Told);
         for (target_id, shared) in ended {
@@ -942,7 +959,7 @@ impl Dispatcher {
             }
             self.behind.insert(id);
         }
-        self.flush(BTreeSet::new());
+        self.flush();
     }
 }
 

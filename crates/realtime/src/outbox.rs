@@ -10,7 +10,8 @@
 //! The dispatcher asks for room before it lets a session speak: while `UNREAD_MAX` events or
 //! `UNREAD_MEMORY_MAX` bytes of documents wait, the session merges its changes instead. What it then says in one go
 //! may exceed the bound by one snapshot's worth (a first result may have many thousand documents; they are shared,
-//! not copied). The bound is low because what waits here is late: a reader that cannot follow is better served by the
+//! not copied). A stream that shares its session is asked only now and then: it may come to `STRAGGLES_AT`, and what was
+//! said meanwhile, before it is told apart. The bound is low because what waits here is late: a reader that cannot follow is better served by the
 //! newest version of a document than by all of them.
 //! Answers to requests must go out at once, so they are counted apart: a caller that sends requests and
 //! reads nothing loses its stream at `ANSWERS_MAX`.
@@ -95,8 +96,12 @@ pub struct Telling {
 }
 
 impl Telling {
-    /// Events in order, cut into pieces of a bounded size.
-    pub fn pieces(events: Vec<WatchEvent>, weight: Weight) -> Vec<Arc<Self>> {
+    /// Events in order, cut into pieces of a bounded size; `since` is the oldest commit that they tell of, if one is why.
+    pub fn pieces(
+        events: Vec<WatchEvent>,
+        weight: Weight,
+        since: Option<Version>,
+    ) -> Vec<Arc<Self>> {
         let mut pieces = Vec::new();
         let mut piece = Vec::new();
         let mut memory = 0;
@@ -121,17 +126,20 @@ impl Telling {
         if !piece.is_empty() {
             pieces.push(Self::new(piece, weight, memory));
         }
-        pieces
+        if let Some(last) = pieces.last_mut() {
+            last.since = since;
+        }
+        pieces.into_iter().map(Arc::new).collect()
     }
 
-    fn new(events: Vec<WatchEvent>, weight: Weight, memory: usize) -> Arc<Self> {
-        Arc::new(Self {
+    fn new(events: Vec<WatchEvent>, weight: Weight, memory: usize) -> Self {
+        Self {
             events,
             weight,
             memory,
             since: None,
             encoded: OnceLock::new(),
-        })
+        }
     }
 
     /// Several tellings as one, unless that would be too large or answers are among them.
@@ -146,17 +154,10 @@ impl Telling {
         }
         let since = tellings.clone().filter_map(|telling| telling.since).min();
         let events = tellings.flat_map(|telling| telling.events.clone());
-        let mut joined = [Self::new(events.collect(), Weight::Told, memory)];
-        Self::date(&mut joined, since);
-        let [joined] = joined;
-        Some(joined)
-    }
-
-    /// Notes the oldest commit that the last of these, which are shared with nobody yet, tells of.
-    pub fn date(tellings: &mut [Arc<Self>], since: Option<Version>) {
-        if let Some(last) = tellings.last_mut().and_then(Arc::get_mut) {
-            last.since = since;
-        }
+        Some(Arc::new(Self {
+            since,
+            ..Self::new(events.collect(), Weight::Told, memory)
+        }))
     }
 
     /// The oldest commit that it tells of, for those who measure how long that took. Absent when no commit is why it is
@@ -422,7 +423,7 @@ mod tests {
     use super::*;
 
     fn told(events: Vec<WatchEvent>) -> Vec<Arc<Telling>> {
-        Telling::pieces(events, Weight::Told)
+        Telling::pieces(events, Weight::Told, None)
     }
 
     #[tokio::test]
@@ -477,7 +478,7 @@ mod tests {
         let (queue, mut outbox) = Queue::new(StreamId(1), Arc::default());
         for target in 0..=ANSWERS_MAX as i32 {
             let answer = vec![WatchEvent::Added { target }];
-            queue.tell(&Telling::pieces(answer, Weight::Answer));
+            queue.tell(&Telling::pieces(answer, Weight::Answer, None));
         }
         assert!(matches!(
             outbox.next().await,

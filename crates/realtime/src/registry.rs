@@ -190,56 +190,32 @@ impl Registry {
         self.targets.get(&id).map(|shared| &shared.interest)
     }
 
-    /// Sorts the changes of the entries by the targets that they concern, in order. A document that has
-    /// concerned a target is followed to the end, so that all targets tell it in the same state.
-    pub fn route(
-        &self,
-        entries: &[Arc<CommitEntry>],
-        up_to: Version,
-    ) -> BTreeMap<SharedId, Vec<Dated>> {
+    /// Sorts the changes of an entry by the targets that they concern, in order. A document that has concerned a target
+    /// while it fills is followed until it stands, so that it is told as it is.
+    pub fn route(&self, entry: &CommitEntry) -> BTreeMap<SharedId, Vec<Dated>> {
         let mut routed: BTreeMap<SharedId, Vec<Dated>> = BTreeMap::new();
-        let mut followed: HashMap<&DocumentPath, BTreeSet<SharedId>> = HashMap::new();
         let mut candidates = Vec::new();
-        for entry in entries.iter().filter(|entry| entry.version <= up_to) {
-            for change in &entry.changes {
-                candidates.clear();
-                self.matcher.candidates(change, &mut candidates);
-                // The matcher knows nothing of what a target was told before.
-                let mut concerned: BTreeSet<SharedId> = candidates
-                    .iter()
-                    .copied()
-                    .filter(|id| {
-                        self.targets
-                            .get(id)
-                            .is_some_and(|shared| shared.interest.concerns(change))
-                    })
-                    .chain(
-                        self.followed
-                            .get(&change.path)
-                            .into_iter()
-                            .flatten()
-                            .copied(),
-                    )
-                    .collect();
-                if let Some(before) = followed.get(&change.path) {
-                    concerned.extend(before);
-                }
-                if concerned.is_empty() {
-                    continue;
-                }
-                for id in &concerned {
-                    routed
-                        .entry(*id)
-                        .or_default()
-                        .push((entry.version, change.clone()));
-                }
-                followed.insert(&change.path, concerned);
+        for change in &entry.changes {
+            candidates.clear();
+            self.matcher.candidates(change, &mut candidates);
+            candidates.retain(|id| {
+                self.targets
+                    .get(id)
+                    .is_some_and(|shared| shared.interest.concerns(change))
+            });
+            // The matcher knows nothing of what a target was told before.
+            candidates.extend(self.followed.get(&change.path).into_iter().flatten());
+            candidates.sort_unstable();
+            candidates.dedup();
+            for id in &candidates {
+                let dated = (entry.version, change.clone());
+                routed.entry(*id).or_default().push(dated);
             }
         }
         routed
     }
 
-    /// Gives a target changes that concern it; `version` is that of the last entry of the pass.
+    /// Gives a target the changes of one entry that concern it; `version` is the entry's.
     pub fn apply(&mut self, id: SharedId, changes: Vec<Dated>, version: Version) -> Absorbed {
         let Some(shared) = self.targets.get_mut(&id) else {
             return Absorbed::Held;

@@ -191,18 +191,22 @@ impl Session {
         }
     }
 
-    /// A number that is equal for sessions which are in the same state, when the session is at rest: all targets are
-    /// current and nothing is owed. `is_like` must be asked before two are taken for one.
-    pub fn signature(&self) -> Option<u64> {
-        let rests = !self.dirty
+    /// Whether all targets are current and nothing is owed.
+    fn is_at_rest(&self) -> bool {
+        !self.dirty
             && self.pending.is_empty()
             && self.answers.is_empty()
             && !self.targets.is_empty()
             && self
                 .targets
                 .values()
-                .all(|watched| matches!(watched.stage, Stage::Current));
-        rests.then(|| {
+                .all(|watched| matches!(watched.stage, Stage::Current))
+    }
+
+    /// A number that is equal for sessions which are in the same state, when the session is at rest. `is_like` must be
+    /// asked before two are taken for one.
+    pub fn signature(&self) -> Option<u64> {
+        self.is_at_rest().then(|| {
             let mut hasher = DefaultHasher::new();
             self.ids.hash(&mut hasher);
             for (id, shared) in self.targets() {
@@ -214,8 +218,8 @@ impl Session {
 
     /// Whether both are at rest and will be told the same from now on.
     pub fn is_like(&self, other: &Self) -> bool {
-        self.signature().is_some()
-            && self.signature() == other.signature()
+        self.is_at_rest()
+            && other.is_at_rest()
             && self.ids == other.ids
             && self.targets().eq(other.targets())
     }

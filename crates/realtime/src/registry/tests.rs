@@ -84,11 +84,11 @@ fn watching(limit: Option<u32>) -> (Registry, SharedId, Reading) {
 
 /// Processes one commit of one change.
 fn pass(registry: &mut Registry, version: u64, change: Change) -> Option<Absorbed> {
-    let entry = Arc::new(CommitEntry {
+    let entry = CommitEntry {
         version: Version(version),
         changes: vec![change],
-    });
-    let routed = registry.route(&[entry], Version(version));
+    };
+    let routed = registry.route(&entry);
     let (id, changes) = routed.into_iter().next()?;
     Some(registry.apply(id, changes, Version(version)))
 }
@@ -271,11 +271,11 @@ fn a_document_that_left_is_followed_from_pass_to_pass_while_the_target_fills() {
             before: state(a, version - 1),
             after: state(a + 1, version),
         };
-        let entry = Arc::new(CommitEntry {
+        let entry = CommitEntry {
             version: Version(version),
             changes: vec![change],
-        });
-        let routed = registry.route(&[entry], Version(version)).remove(&id);
+        };
+        let routed = registry.route(&entry).remove(&id);
         routed.map(|changes| registry.apply(id, changes, Version(version)))
     };
     assert!(goes_on(&mut registry, 1, 11).is_some(), "it leaves");

@@ -50,6 +50,7 @@ impl Command {
 
 /// What a client is told in one go.
 pub struct Heard {
+    /// Whose documents they are.
     pub database: Arc<Database>,
     /// In order; at least one.
     pub tellings: Vec<Arc<Telling>>,
@@ -131,11 +132,7 @@ impl Stream for Listening {
                 Phase::Open(open) => {
                     let first = this.requests_first;
                     this.requests_first = !first;
-                    match open.poll(cx, first) {
-                        // Nothing yet: both have been asked.
-                        Poll::Pending => Poll::Pending,
-                        ready => ready,
-                    }
+                    open.poll(cx, first)
                 }
             };
             let polled = match polled {
@@ -177,7 +174,7 @@ impl Open {
         Poll::Ready(answer.map(|answer| {
             Ok(Heard {
                 database: Arc::clone(&self.database),
-                tellings: Telling::pieces(vec![answer?], Weight::Answer),
+                tellings: Telling::pieces(vec![answer?], Weight::Answer, None),
             })
         }))
     }
