@@ -340,7 +340,11 @@ impl Engine {
     /// stays open then), and with `Contention` after `LOCK_WAIT_MAX`.
     pub async fn commit(&self, staged: Staged) -> Result<Receipt, Error> {
         let inner = &self.inner;
-        let (seen, only_reads) = (self.seen_version(), staged.writes.is_empty());
+        // A commit that has only read is answered with the tail, and the tail may be behind what reads have shown.
+        let least = match staged.writes.is_empty() {
+            true => self.seen_version(),
+            false => Version::default(),
+        };
         let bytes = writes_len(&staged.writes);
         // Commits larger than the whole bound wait alone.
         let kib =
@@ -366,20 +370,14 @@ impl Engine {
                 claim,
                 reply,
             };
-            let receipt = self.decide(slot, request).await?;
-            return no_older_than(if only_reads { seen } else { receipt.version }, receipt);
+            return no_older_than(least, self.decide(slot, request).await?);
         };
         let claim = self.transactions().take(&transaction)?;
-        // A commit that has only read is answered with the tail, and the tail may be behind what reads have shown.
-        let mut least = Version::default();
+        // Reads from one snapshot need no check: they stand where the snapshot stands.
+        let checked = !writes.is_empty() || !transaction.reads_one_version();
         let receipt = match self.transactions().standing(&transaction) {
             Err(error) => Err(error),
             Ok(_) => {
-                // Reads from one snapshot need no check: they stand where the snapshot stands.
-                let checked = !writes.is_empty() || !transaction.reads_one_version();
-                if !checked {
-                    least = seen;
-                }
                 let request = |reply| Request {
                     writes,
                     transaction: checked.then(|| Arc::clone(&transaction)),
@@ -392,6 +390,8 @@ impl Engine {
             }
         };
         match receipt {
+            // What was checked stands where it was checked.
+            Ok(receipt) if checked => Ok(receipt),
             Ok(receipt) => no_older_than(least, receipt),
             Err(error) => {
                 let now = inner.clock.now();

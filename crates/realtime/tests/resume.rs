@@ -7,12 +7,10 @@
     reason = "a test may panic"
 )]
 
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use watchfire_engine::{Engine, EntriesSince, Start};
 use watchfire_model::watch::{Target, WatchEvent};
 use watchfire_model::{
@@ -22,7 +20,7 @@ use watchfire_model::{
 use watchfire_realtime::{AddTarget, Hub, Outbox, Resume, SessionHandle};
 use watchfire_storage::faulty::{Faults, FaultyStore, Flushed};
 use watchfire_storage::memory::MemoryStore;
-use watchfire_storage::{Applied, Batch, Snapshot, Store, Version};
+use watchfire_storage::{Store, Version};
 
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3_600 * SECOND;
@@ -42,33 +40,6 @@ impl HandClock {
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.fetch_add(1_000, Ordering::Relaxed)).unwrap()
-    }
-}
-
-/// Counts snapshots: each time somebody turns to the store.
-struct Counted {
-    inner: Arc<MemoryStore>,
-    snapshots: AtomicUsize,
-}
-
-#[async_trait]
-impl Store for Counted {
-    async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, watchfire_storage::Error> {
-        self.snapshots.fetch_add(1, Ordering::Relaxed);
-        self.inner.snapshot().await
-    }
-    async fn apply(
-        &self,
-        expected_head: Version,
-        batch: Batch,
-    ) -> Result<Applied, watchfire_storage::Error> {
-        self.inner.apply(expected_head, batch).await
-    }
-    async fn checkpoint(&self, directory: &Path) -> Result<(), watchfire_storage::Error> {
-        self.inner.checkpoint(directory).await
-    }
-    async fn close(&self) -> Result<(), watchfire_storage::Error> {
-        self.inner.close().await
     }
 }
 
@@ -257,11 +228,8 @@ const STORM_SNAPSHOTS_MAX: usize = 8;
 #[tokio::test(start_paused = true)]
 async fn two_thousand_who_come_back_cost_a_handful_of_readings() {
     let clock = HandClock::new();
-    let store = Arc::new(Counted {
-        inner: MemoryStore::new(),
-        snapshots: AtomicUsize::new(0),
-    });
-    let mut engine = open(Arc::<Counted>::clone(&store), &clock).await;
+    let store = FaultyStore::new(MemoryStore::new(), Faults::default());
+    let mut engine = open(Arc::clone(&store) as Arc<_>, &clock).await;
     for number in 0..50 {
         commit(&engine, &[(&format!("c/{number}"), Some(number))]).await;
     }
@@ -270,9 +238,9 @@ async fn two_thousand_who_come_back_cost_a_handful_of_readings() {
         let token = token(&engine, &target).await;
         commit(&engine, &[("c/0", Some(value)), ("c/5", Some(100 + value))]).await;
         // As after a restart: nothing is in memory.
-        engine = open(Arc::<Counted>::clone(&store), &clock).await;
+        engine = open(Arc::clone(&store) as Arc<_>, &clock).await;
         let hub = Hub::start(engine.clone());
-        store.snapshots.store(0, Ordering::Relaxed);
+        let snapshots_before = store.snapshots();
         let mut streams: Vec<(SessionHandle, Outbox)> = (0..STORM).map(|_| hub.connect()).collect();
         for (handle, _) in &streams {
             handle.add(add(1, &target, &token, None)).await.unwrap();
@@ -283,7 +251,7 @@ async fn two_thousand_who_come_back_cost_a_handful_of_readings() {
             assert!(events.contains(&format!("c/0 is Integer({value})")) && events.len() <= 5);
             assert_eq!(first.get_or_insert_with(|| events.clone()), &events);
         }
-        let snapshots = store.snapshots.load(Ordering::Relaxed);
+        let snapshots = store.snapshots() - snapshots_before;
         assert!(snapshots <= STORM_SNAPSHOTS_MAX, "{snapshots}");
     }
 }

@@ -62,6 +62,7 @@ struct State {
     waiting: VecDeque<Waiting>,
     next_apply: Option<Error>,
     next_read: Option<Error>,
+    snapshots: usize,
     /// The batch whose flush failed, if it is to be found after recovery.
     kept: Option<(Version, Batch)>,
 }
@@ -110,6 +111,7 @@ impl FaultyStore {
             waiting: VecDeque::new(),
             next_apply: None,
             next_read: None,
+            snapshots: 0,
             kept: None,
         };
         let shared = Shared {
@@ -131,6 +133,12 @@ impl FaultyStore {
     /// The next snapshot or read fails with `error`.
     pub fn fail_next_read(&self, error: Error) {
         self.shared.lock().next_read = Some(error);
+    }
+
+    /// How many snapshots were taken so far: how often somebody has turned to the store.
+    #[must_use]
+    pub fn snapshots(&self) -> usize {
+        self.shared.lock().snapshots
     }
 
     /// The disk is full from now on. Does nothing unless the store is up.
@@ -305,6 +313,7 @@ impl Store for FaultyStore {
     async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, Error> {
         self.shared.check_read()?;
         let inner = self.inner.snapshot().await?;
+        self.shared.lock().snapshots += 1;
         Ok(Arc::new(FaultySnapshot {
             inner,
             shared: Arc::clone(&self.shared),

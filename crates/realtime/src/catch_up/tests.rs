@@ -1,11 +1,8 @@
 //! A client that stood at one version stands at another after catching up, whatever happened in between; and what it
 //! costs when many come at once.
 
-use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use async_trait::async_trait;
 use proptest::prelude::*;
 use watchfire_engine::{EntriesSince, Start};
 use watchfire_model::watch::Target;
@@ -13,8 +10,9 @@ use watchfire_model::{
     Clock, Cursor, Direction, FieldMask, FieldOperator, FieldPath, Fields, Filter, Operation,
     Order, Parent, Precondition, Query, QueryParts, Selector, Timestamp, Value, Write,
 };
+use watchfire_storage::Store;
+use watchfire_storage::faulty::{Faults, FaultyStore};
 use watchfire_storage::memory::MemoryStore;
-use watchfire_storage::{Applied, Batch, Snapshot, Store};
 
 use super::*;
 
@@ -36,33 +34,6 @@ impl HandClock {
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(*self.0.lock().unwrap()).unwrap()
-    }
-}
-
-/// Counts snapshots: each time somebody turns to the store.
-struct Counted {
-    inner: Arc<MemoryStore>,
-    snapshots: AtomicUsize,
-}
-
-#[async_trait]
-impl Store for Counted {
-    async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, watchfire_storage::Error> {
-        self.snapshots.fetch_add(1, Ordering::Relaxed);
-        self.inner.snapshot().await
-    }
-    async fn apply(
-        &self,
-        expected_head: Version,
-        batch: Batch,
-    ) -> Result<Applied, watchfire_storage::Error> {
-        self.inner.apply(expected_head, batch).await
-    }
-    async fn checkpoint(&self, directory: &Path) -> Result<(), watchfire_storage::Error> {
-        self.inner.checkpoint(directory).await
-    }
-    async fn close(&self) -> Result<(), watchfire_storage::Error> {
-        self.inner.close().await
     }
 }
 
@@ -456,25 +427,22 @@ fn collection() -> Interest {
 #[tokio::test]
 async fn a_storm_of_streams_reads_once() {
     let clock = HandClock::new();
-    let store = Arc::new(Counted {
-        inner: MemoryStore::new(),
-        snapshots: AtomicUsize::new(0),
-    });
-    let engine = open(Arc::<Counted>::clone(&store), &clock).await;
+    let store = FaultyStore::new(MemoryStore::new(), Faults::default());
+    let engine = open(Arc::clone(&store) as Arc<_>, &clock).await;
     let mut versions = Vec::new();
     for value in 0..6 {
         clock.advance(SECOND);
         versions.push(commit(&engine, &vec![(value as usize % 5, Some(value))]).await);
     }
     // As after a restart: nothing is in memory.
-    let engine = open(Arc::<Counted>::clone(&store), &clock).await;
+    let engine = open(Arc::clone(&store) as Arc<_>, &clock).await;
     for (interest, reads_max) in [(collection(), 3), (limited(3), 6 * 4)] {
         let view = engine.view().await.unwrap();
         let to = view.version();
         let result = result::read(&view, &interest).await.unwrap();
         let mut shared = Shared::default();
         let turns = Arc::new(Semaphore::new(2));
-        store.snapshots.store(0, Ordering::Relaxed);
+        let snapshots_before = store.snapshots();
         let mut streams = tokio::task::JoinSet::new();
         for stream in 0..5_000 {
             let from = versions[stream % versions.len()];
@@ -493,7 +461,7 @@ async fn a_storm_of_streams_reads_once() {
         while let Some(told) = streams.join_next().await {
             assert_eq!(told.unwrap(), 1);
         }
-        let reads = store.snapshots.load(Ordering::Relaxed);
+        let reads = store.snapshots() - snapshots_before;
         assert!(reads <= reads_max, "{reads} reads");
     }
 }
@@ -501,14 +469,11 @@ async fn a_storm_of_streams_reads_once() {
 #[tokio::test]
 async fn who_comes_later_reads_only_the_rest_and_from_memory() {
     let clock = HandClock::new();
-    let store = Arc::new(Counted {
-        inner: MemoryStore::new(),
-        snapshots: AtomicUsize::new(0),
-    });
-    let engine = open(Arc::<Counted>::clone(&store), &clock).await;
+    let store = FaultyStore::new(MemoryStore::new(), Faults::default());
+    let engine = open(Arc::clone(&store) as Arc<_>, &clock).await;
     let from = commit(&engine, &vec![(0, Some(1)), (1, Some(1))]).await;
     let between = commit(&engine, &vec![(0, None), (2, Some(1))]).await;
-    let engine = open(Arc::<Counted>::clone(&store), &clock).await;
+    let engine = open(Arc::clone(&store) as Arc<_>, &clock).await;
     let (interest, mut shared) = (collection(), Shared::default());
     let to = *engine.tail().borrow();
     let first = shared.join(SharedId(1), &interest, from, to);
@@ -519,12 +484,12 @@ async fn who_comes_later_reads_only_the_rest_and_from_memory() {
     assert_eq!(told.unwrap().len(), 1);
     clock.advance(SECOND);
     let later = commit(&engine, &vec![(1, None), (3, Some(1))]).await;
-    store.snapshots.store(0, Ordering::Relaxed);
+    let snapshots_before = store.snapshots();
     let second = shared.join(SharedId(1), &interest, from, later);
     let told = second
         .catch_up(&engine, &interest, later, &[], &TURNS)
         .await;
-    assert_eq!(store.snapshots.load(Ordering::Relaxed), 0);
+    assert_eq!(store.snapshots() - snapshots_before, 0);
     let mut held: Held = [path(PATHS[0]), path(PATHS[1])]
         .map(|path| (path, Timestamp::EPOCH))
         .into();
