@@ -9,11 +9,13 @@
     reason = "a test may panic"
 )]
 
+mod streams;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,41 +24,24 @@ use proptest::prelude::*;
 use watchfire_engine::{Engine, Start};
 use watchfire_model::watch::{Cause, Target, WatchEvent};
 use watchfire_model::{
-    Clock, Cursor, DatabaseName, Direction, Document, DocumentPath, FieldOperator, FieldPath,
-    Fields, Filter, Operation, Order, Parent, Precondition, Query, QueryParts, Selector, Timestamp,
-    Value, Write,
+    Cursor, Direction, Document, FieldOperator, FieldPath, Fields, Filter, Operation, Order,
+    Precondition, QueryParts, Selector, Timestamp, Value, Write,
 };
 use watchfire_realtime::dispatcher::{JOBS_MAX, READ_ALONE_MAX};
 use watchfire_realtime::{AddTarget, Hub, Outbox, Resume, SessionError, SessionHandle, StreamEnd};
 use watchfire_storage::memory::MemoryStore;
 use watchfire_storage::{Applied, Batch, Page, Range, Snapshot, Store, Version};
 
-/// Moves by itself a little with each look, so that versions differ.
-struct Ticking(AtomicI64);
-
-impl Clock for Ticking {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.fetch_add(1_000, Ordering::Relaxed)).unwrap()
-    }
-}
-
-fn database() -> DatabaseName {
-    DatabaseName::new("p", "d").unwrap()
-}
+use streams::{NOW, Ticking, add, collection, database, parts, path, target};
 
 async fn engine() -> Engine {
-    let clock = Arc::new(Ticking(AtomicI64::new(1_700_000_000_000_000)));
-    Engine::open(database(), MemoryStore::new(), clock)
+    Engine::open(database(), MemoryStore::new(), Ticking::from(NOW))
         .await
         .unwrap()
 }
 
 /// Short, so that tests need not wait; a heartbeat is the proof that everything before it was told.
 const HEARTBEAT: Duration = Duration::from_millis(5);
-
-fn path(text: &str) -> DocumentPath {
-    DocumentPath::parse(text).unwrap()
-}
 
 fn set(text: &str, value: i64) -> Write {
     Write {
@@ -77,39 +62,6 @@ fn delete(text: &str) -> Write {
 async fn commit(engine: &Engine, writes: Vec<Write>) -> u64 {
     let staged = engine.stage(writes, Start::Now).await.unwrap();
     engine.commit(staged).await.unwrap().version.0
-}
-
-fn parts(selector: Selector) -> QueryParts {
-    QueryParts {
-        database: database(),
-        parent: Parent::Root,
-        selector,
-        filter: None,
-        order: Vec::new(),
-        start: None,
-        end: None,
-        offset: 0,
-        limit: None,
-        projection: None,
-    }
-}
-
-fn collection(id: &str) -> QueryParts {
-    parts(Selector::Collection(id.to_owned()))
-}
-
-fn target(parts: QueryParts) -> Target {
-    Target::Query(Arc::new(Query::new(parts).unwrap()))
-}
-
-fn add(target_id: i32, target: Target) -> AddTarget {
-    AddTarget {
-        target_id,
-        target,
-        resume: Resume::None,
-        once: false,
-        expected_count: None,
-    }
 }
 
 async fn next(outbox: &mut Outbox) -> WatchEvent {
@@ -853,8 +805,7 @@ async fn slow_engine() -> (Engine, Arc<AtomicU64>) {
         inner: MemoryStore::new(),
         page_ms: Arc::clone(&page_ms),
     };
-    let clock = Arc::new(Ticking(AtomicI64::new(1_700_000_000_000_000)));
-    let engine = Engine::open(database(), Arc::new(store), clock)
+    let engine = Engine::open(database(), Arc::new(store), Ticking::from(NOW))
         .await
         .unwrap();
     (engine, page_ms)
@@ -953,7 +904,7 @@ async fn a_token_of_a_database_that_was_lost_is_answered_by_a_reset() {
     while !reader.take(next(&mut outbox).await) {}
     let token = reader.targets.get(&1).unwrap().token.clone();
 
-    let later = Arc::new(Ticking(AtomicI64::new(1_800_000_000_000_000)));
+    let later = Ticking::from(1_800_000_000_000_000);
     let new = Engine::open(database(), MemoryStore::new(), later)
         .await
         .unwrap();

@@ -25,8 +25,18 @@ use watchfire_realtime::{AddTarget, Outbox, Resume, StreamEnd};
 use watchfire_storage::faulty::{Faults, FaultyStore};
 use watchfire_storage::memory::MemoryStore;
 
+/// When the tests begin, in microseconds.
+pub const NOW: i64 = 1_700_000_000_000_000;
+
 /// Moves by itself a little with each look, so that versions differ.
-struct Ticking(AtomicI64);
+pub struct Ticking(AtomicI64);
+
+impl Ticking {
+    /// Begins with a moment in microseconds.
+    pub fn from(micros: i64) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(micros)))
+    }
+}
 
 impl Clock for Ticking {
     fn now(&self) -> Timestamp {
@@ -41,8 +51,8 @@ pub fn database() -> DatabaseName {
 /// A database in memory, and how to make its store fail.
 pub async fn engine() -> (Engine, Arc<FaultyStore>) {
     let store = FaultyStore::new(MemoryStore::new(), Faults::default());
-    let clock = Arc::new(Ticking(AtomicI64::new(1_700_000_000_000_000)));
-    let engine = Engine::open(database(), Arc::clone(&store) as Arc<_>, clock)
+    let store_of_engine = Arc::clone(&store) as Arc<_>;
+    let engine = Engine::open(database(), store_of_engine, Ticking::from(NOW))
         .await
         .unwrap();
     (engine, store)
