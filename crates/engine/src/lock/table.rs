@@ -270,8 +270,12 @@ impl Table {
             self.begin_wait(id, tenure, what, now + LOCK_WAIT_MAX)?;
             Answer::Waits(id)
         };
-        // Nobody waits for one that holds nothing, and it is no part of a circle.
-        if !alone {
+        // One that holds nothing is no part of a circle, but younger waits give way to it now: through it they wait for
+        // whoever it waits for, who need not give way to them any more.
+        let gives_way = |younger: (&WaitId, &Wait)| *younger.0 > id;
+        if !alone
+            || (answer != Answer::Granted && self.waits.last_key_value().is_some_and(gives_way))
+        {
             self.settle(now);
         }
         Ok(answer)

@@ -130,6 +130,19 @@ fn courtesy_makes_no_circle() {
 }
 
 #[test]
+fn courtesy_ends_when_an_older_wait_joins_the_circle() {
+    let mut table = Table::default();
+    table.read(1, "*");
+    table.read(6, "c");
+    // 5 waits for 1 alone, so that 6 lets it go first.
+    assert!(waits(table.read(5, "a*")));
+    assert!(waits(table.read(6, "a")));
+    // 5 lets 4 go first, and 4 waits for 6: that 6 waits for 5 would help nobody.
+    assert!(waits(table.read(4, "ac*")));
+    assert_eq!(table.told(), [(6, Ended::Granted)]);
+}
+
+#[test]
 fn blind_commits_wait_for_their_turn_and_reserve_it() {
     let mut table = Table::default();
     assert_eq!(table.write(1, Manner::Blind, "a"), Judged::Goes);
@@ -402,14 +415,16 @@ impl World {
     /// Everybody who can do something does it, until nobody is left: nobody waits in vain, however long.
     fn drain(mut self) {
         while !self.table.is_empty() {
-            let idle = |owner: &Owner| {
+            // A commit whose turn it is goes, whatever reads of its transaction still wait.
+            let can_go = |owner: &Owner| {
                 let mut waits = owner.waits.iter();
-                waits.all(|id| matches!(self.table.waits[id].what, What::Turn(_)))
+                owner.waits.is_empty()
+                    || waits.any(|id| matches!(self.table.waits[id].what, What::Turn(_)))
             };
             let owners = &self.table.owners;
             let mut runs: Vec<Age> = owners
                 .iter()
-                .filter(|(_, owner)| idle(owner))
+                .filter(|(_, owner)| can_go(owner))
                 .map(|(age, _)| *age)
                 .collect();
             runs.sort_unstable();
