@@ -23,7 +23,8 @@ use crate::databases::{Databases, OpenStore};
 use crate::error::Error;
 use crate::front::backup::Backups;
 use crate::front::grpc_message::GrpcMessageLayer;
-use crate::front::pages::PagesLayer;
+use crate::front::http::{HttpFront, HttpFrontsLayer};
+use crate::front::pages::Pages;
 use crate::front::{admin, check, grpc, health, metrics};
 use crate::health::Health;
 use crate::indexes::file::{self, FileError};
@@ -199,16 +200,17 @@ impl Server {
             }
             Some(listener) => {
                 let connections = accept::connections(listener, ADMIN_CONNECTIONS_MAX);
-                let pages = PagesLayer::new([metrics_page(), health::page(health.clone())]);
+                let pages = Pages::new(vec![metrics_page(), health::page(health.clone())]);
                 let serving = transport::Server::builder()
                     .accept_http1(true)
                     .http2_max_header_list_size(HEADERS_MAX)
-                    .layer(pages)
+                    .layer(HttpFrontsLayer::new(vec![Box::new(pages)]))
                     .add_service(health_service.clone())
                     .serve_with_incoming_shutdown(connections, shutdown.clone().cancelled_owned());
                 Either::Right(serving)
             }
         };
+        let fronts: Vec<Box<dyn HttpFront>> = vec![Box::new(Pages::new(pages))];
         let connections = accept::connections(listener, accept::connections_max());
         let serving = transport::Server::builder()
             .accept_http1(true)
@@ -219,7 +221,7 @@ impl Server {
             .http2_max_pending_accept_reset_streams(Some(UNSEEN_CANCELLED_CALLS_MAX))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .layer(PagesLayer::new(pages))
+            .layer(HttpFrontsLayer::new(fronts))
             .layer(GrpcMessageLayer)
             .add_service(grpc::service(databases.clone(), shutdown.clone()))
             .add_service(admin::service(databases.clone()))

@@ -7,6 +7,7 @@ pub mod deadline;
 pub mod grpc;
 pub mod grpc_message;
 pub mod health;
+pub mod http;
 pub mod listen;
 pub mod metrics;
 mod page_token;

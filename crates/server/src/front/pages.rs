@@ -1,18 +1,12 @@
 //! Pages beside the protocol, on the same port: what a `GET` of their path answers, or a `HEAD` without the content.
-//!
-//! Every other request goes on as it is, at the cost of comparing its path.
-
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Either};
-use http::{HeaderValue, Method, Request, Response, header};
+use futures::future::{self, BoxFuture};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use tonic::body::Body;
-use tower_layer::Layer;
-use tower_service::Service;
+
+use crate::front::http::HttpFront;
 
 /// One page.
 pub struct Page {
@@ -40,6 +34,13 @@ pub fn text(kind: &'static str, text: String) -> Response<Body> {
     answer
 }
 
+/// An answer of a status alone.
+pub fn status(status: StatusCode) -> Response<Body> {
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = status;
+    answer
+}
+
 /// The same answer without its content, whose length it still says.
 fn without_content(answer: Response<Body>) -> Response<Body> {
     let (mut parts, content) = answer.into_parts();
@@ -50,60 +51,34 @@ fn without_content(answer: Response<Body>) -> Response<Body> {
     Response::from_parts(parts, Body::empty())
 }
 
-/// Puts `Paged` around a service.
-#[derive(Clone)]
-pub struct PagesLayer {
-    pages: Arc<[Page]>,
+/// The pages of a port.
+pub struct Pages {
+    pages: Vec<Page>,
 }
 
-impl PagesLayer {
-    pub fn new(pages: impl Into<Arc<[Page]>>) -> Self {
-        Self {
-            pages: pages.into(),
-        }
+impl Pages {
+    pub fn new(pages: Vec<Page>) -> Self {
+        Self { pages }
+    }
+
+    fn page(&self, path: &str) -> Option<&Page> {
+        self.pages.iter().find(|page| page.path == path)
     }
 }
 
-impl<S> Layer<S> for PagesLayer {
-    type Service = Paged<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Paged {
-            inner,
-            pages: Arc::clone(&self.pages),
-        }
-    }
-}
-
-/// A service with pages beside it.
-#[derive(Clone)]
-pub struct Paged<S> {
-    inner: S,
-    pages: Arc<[Page]>,
-}
-
-impl<S> Service<Request<Body>> for Paged<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Either<S::Future, BoxFuture<'static, Result<Response<Body>, Infallible>>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
+impl HttpFront for Pages {
+    fn takes(&self, request: &Request<Body>) -> bool {
+        matches!(*request.method(), Method::GET | Method::HEAD)
+            && self.page(request.uri().path()).is_some()
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let asked = |page: &&Page| page.path == request.uri().path();
-        match self.pages.iter().find(asked) {
-            Some(page) if request.method() == Method::GET => {
-                Either::Right((page.answer)().map(Ok).boxed())
-            }
+    fn answer(&self, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+        match self.page(request.uri().path()) {
             Some(page) if request.method() == Method::HEAD => {
-                Either::Right((page.answer)().map(without_content).map(Ok).boxed())
+                (page.answer)().map(without_content).boxed()
             }
-            Some(_) | None => Either::Left(self.inner.call(request)),
+            Some(page) => (page.answer)(),
+            None => future::ready(status(StatusCode::NOT_FOUND)).boxed(),
         }
     }
 }
