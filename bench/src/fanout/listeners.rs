@@ -37,12 +37,13 @@ pub enum Wish {
 /// One listener, on a stream of its own.
 #[derive(Clone, Default)]
 pub struct Listener {
-    pub path: String,
+    pub paths: Arc<[String]>,
     /// Where it goes on; empty: from the beginning. Afterwards the newest one.
     pub token: Vec<u8>,
     /// Whether writes are waited for at it.
     pub follows: bool,
-    newest: u64,
+    /// The counts of the writers.
+    newest: Vec<u64>,
     stream: u32,
     /// Bytes of a message that is not whole yet.
     rest: Vec<u8>,
@@ -93,7 +94,7 @@ impl Group {
         let mut further: Option<(&'static str, usize)> = None;
         loop {
             while let Some(listener) = self.listeners.get_mut(opened) {
-                let request = message::listen(FIRST_TARGET, &listener.path, &listener.token);
+                let request = message::listen(FIRST_TARGET, &listener.paths, &listener.token);
                 if !connection.has_room(request.len()) {
                     break;
                 }
@@ -102,7 +103,7 @@ impl Group {
             }
             if let Some((path, granted)) = &mut further {
                 while let Some(listener) = self.listeners.get(*granted) {
-                    let request = message::listen(FURTHER_TARGET, path, &[]);
+                    let request = message::listen(FURTHER_TARGET, &[*path], &[]);
                     if !connection.has_room(request.len()) {
                         break;
                     }
@@ -146,19 +147,17 @@ impl Group {
                 connection.release(stream, bytes);
             }
             self.receipts.stand(stood);
-            tally.report(&self.receipts, now, self.reached());
+            tally.report(&self.receipts, now, |writer| self.reached(writer));
         }
     }
 
-    /// The number that all who are waited for have.
-    fn reached(&self) -> Option<u64> {
+    /// The count of a writer that all who are waited for have.
+    fn reached(&self, writer: usize) -> u64 {
         let follow = self.listeners.iter().filter(|listener| listener.follows);
-        Some(
-            follow
-                .map(|listener| listener.newest)
-                .min()
-                .unwrap_or(u64::MAX),
-        )
+        follow
+            .map(|listener| listener.newest(writer))
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     async fn channel(&mut self) -> Result<()> {
@@ -166,8 +165,11 @@ impl Group {
         socket.set_nodelay(true)?;
         let mut tally = Tally::new(self.index);
         let listener = self.listeners.first_mut().context("a subscriber")?;
-        let subscribe = super::redis::command(&["SUBSCRIBE", &listener.path]);
-        socket.write_all(&subscribe).await?;
+        for path in &*listener.paths {
+            let subscribe = super::redis::command(&["SUBSCRIBE", path]);
+            socket.write_all(&subscribe).await?;
+        }
+        let mut subscribed = 0;
         loop {
             tokio::select! {
                 biased;
@@ -191,24 +193,34 @@ impl Group {
             let now = self.receipts.now();
             let newest = &mut listener.newest;
             super::redis::each(&mut listener.rest, bytes, |pushed| match pushed {
-                super::redis::Pushed::Subscribed => stood += 1,
+                super::redis::Pushed::Subscribed => {
+                    subscribed += 1;
+                    stood += usize::from(subscribed == listener.paths.len());
+                }
                 super::redis::Pushed::Message(text) => tally.document(text, newest),
             })?;
             self.receipts.stand(stood);
-            let reached = if listener.follows { *newest } else { u64::MAX };
-            tally.report(&self.receipts, now, Some(reached));
+            let reached = |writer| match listener.follows {
+                true => listener.newest(writer),
+                false => u64::MAX,
+            };
+            tally.report(&self.receipts, now, reached);
         }
     }
 }
 
 impl Listener {
-    /// On this document, from its beginning.
-    pub fn on(path: String, follows: bool) -> Self {
+    /// On these documents, from the beginning.
+    pub fn on(paths: Arc<[String]>, follows: bool) -> Self {
         Self {
-            path,
+            paths,
             follows,
             ..Self::default()
         }
+    }
+
+    fn newest(&self, writer: usize) -> u64 {
+        self.newest.get(writer).copied().unwrap_or(0)
     }
 
     /// Takes bytes of the stream; how many targets have come to stand.

@@ -26,6 +26,22 @@ const TOKEN_FIELD: u64 = 0x22;
 const CURRENT: u64 = 3;
 const REMOVED: u64 = 2;
 
+/// Bits of a number that count; those above name its writer.
+const COUNT_BITS: u32 = 48;
+
+/// The number of a writer's write.
+pub fn number_of(writer: usize, count: u64) -> u64 {
+    (writer as u64) << COUNT_BITS | count
+}
+
+/// The writer and the count of a number.
+pub fn taken_apart(number: u64) -> (usize, u64) {
+    (
+        (number >> COUNT_BITS) as usize,
+        number & ((1 << COUNT_BITS) - 1),
+    )
+}
+
 /// A text with a number that rises and the time of its write, in nanoseconds of the generator.
 pub fn text(sequence: u64, at: u64, size: usize) -> String {
     let mut text = format!("wf-mark:{sequence:0DIGITS$}{at:0DIGITS$}");
@@ -57,16 +73,19 @@ pub fn commit(documents: &[(&str, &str)]) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Adds a target of one document, that goes on from a token unless it is empty.
-pub fn listen(target_id: i32, path: &str, token: &[u8]) -> Vec<u8> {
+/// Adds a target of documents, that goes on from a token unless it is empty.
+pub fn listen(target_id: i32, paths: &[impl AsRef<str>], token: &[u8]) -> Vec<u8> {
     use pb::target::{DocumentsTarget, ResumeType, TargetType};
+    let named = paths
+        .iter()
+        .map(|path| format!("{DATABASE}/documents/{}", path.as_ref()));
     let resumes = !token.is_empty();
     pb::ListenRequest {
         database: DATABASE.to_owned(),
         target_change: Some(pb::listen_request::TargetChange::AddTarget(pb::Target {
             target_id,
             target_type: Some(TargetType::Documents(DocumentsTarget {
-                documents: vec![format!("{DATABASE}/documents/{path}")],
+                documents: named.collect(),
             })),
             resume_type: resumes.then(|| ResumeType::ResumeToken(token.to_owned())),
             ..Default::default()
@@ -189,6 +208,13 @@ mod tests {
             assert_eq!(marks.find(&message), Some((sequence, at)));
         }
         assert_eq!(marks.find(&commit(&[("some/path", "no mark")])), None);
+    }
+
+    #[test]
+    fn numbers_name_their_writers() {
+        for (writer, count) in [(0, 0), (0, 7), (63, 1 << 40)] {
+            assert_eq!(taken_apart(number_of(writer, count)), (writer, count));
+        }
     }
 
     #[test]

@@ -7,11 +7,13 @@
 //! document that a newer one has replaced, and what is left out does not count. The latency of a message goes from the
 //! start of its write to the return of the read that brought it.
 //!
-//! *As fast as it goes* means the same for every server: one writer, whose next write begins when the last one was
-//! acknowledged and no listener is more than `--behind` writes behind. With `--behind 0` the writer does not look at
-//! the listeners, and what is measured is how a server sheds what it cannot send. The rate is all messages from the
-//! first write to the receipt of the last one by the slowest listener. A run fails if a number does not rise for a
-//! listener, or if the last write does not reach everybody.
+//! *As fast as it goes* means the same for every server: `--writers`, each with a document of its own that all
+//! listeners listen to and with numbers of its own, whose next write begins when its last one was acknowledged and no
+//! listener is more than its share of `--behind` writes behind. One writer alone waits most of the time, for the disk or
+//! for the way there and back, and says how soon a server answers rather than how much it delivers.
+//! With `--behind 0` writers do not look at the listeners, and what is measured is how a server sheds what it cannot
+//! send. The rate is all messages from the first write to the receipt of the last one by the slowest listener. A run
+//! fails if the numbers of a writer do not rise for a listener, or if the last write of one does not reach everybody.
 //!
 //! # The generator
 //!
@@ -21,7 +23,7 @@
 //!
 //! # What is not done
 //!
-//! Several writers on what is listened to: the order of their commits would not be the order of their numbers.
+//! Several writers of one document: the order of their commits would not be the order of their numbers.
 //! Several machines. Redis is told what it publishes and stores nothing; emulators store in memory; Watchfire
 //! acknowledges what is on the disk.
 
@@ -60,7 +62,10 @@ pub struct Arguments {
     /// Bytes of the document's text.
     #[arg(long, default_value_t = 200)]
     size: usize,
-    /// Writes that a listener may be behind before the next one begins; 0: no matter how many.
+    /// Writers where it is written as fast as it goes, each of a document that everybody listens to.
+    #[arg(long, default_value_t = 4)]
+    writers: usize,
+    /// Writes of all writers that a listener may be behind before the next one begins; 0: no matter how many.
     #[arg(long, default_value_t = 16)]
     behind: u64,
     /// Writes per second, where they are paced.
@@ -78,7 +83,7 @@ pub struct Arguments {
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// One document, as fast as it goes.
+    /// What everybody listens to, as fast as it goes.
     Hot,
     /// One document, so many writes per second.
     Paced,

@@ -16,7 +16,7 @@ use super::report::{Flow, Report};
 use super::{Arguments, Mode};
 use crate::server::computed;
 
-/// What all listeners of one document listen to.
+/// What all listeners listen to, if they listen to the same.
 const SHARED: &str = "rooms/shared";
 
 /// Before what counts begins.
@@ -49,13 +49,22 @@ pub async fn measure(
     };
     let measured = match mode {
         Mode::Hot => {
+            let writers = arguments.writers.max(1);
+            let behind = arguments.behind.div_ceil(writers as u64);
+            let shared = (0..writers).map(|writer| format!("{SHARED}{writer}"));
             bench
-                .flow(report, true, Pace::Closed(arguments.behind))
+                .flow(report, Some(shared.collect()), Pace::Closed(behind))
                 .await
         }
-        Mode::Paced => bench.flow(report, true, Pace::Rate(arguments.rate)).await,
-        Mode::Quiet => bench.flow(report, true, Pace::Quiet).await,
-        Mode::Distinct => bench.flow(report, false, Pace::Quiet).await,
+        Mode::Paced => {
+            let shared = Some(vec![SHARED.to_owned()]);
+            bench.flow(report, shared, Pace::Rate(arguments.rate)).await
+        }
+        Mode::Quiet => {
+            let shared = Some(vec![SHARED.to_owned()]);
+            bench.flow(report, shared, Pace::Quiet).await
+        }
+        Mode::Distinct => bench.flow(report, None, Pace::Quiet).await,
         Mode::Memory => bench.memory(report).await,
         Mode::Commits => bench.commits(report).await,
         Mode::Storm => bench.storm(report).await,
@@ -100,19 +109,17 @@ impl Audience {
 }
 
 impl Bench<'_> {
-    /// Listeners of one document, or of one each, of which one is written.
-    fn listeners(&self, shared: bool) -> Vec<Listener> {
+    /// Listeners of a document each, of which one is written.
+    fn listeners(&self) -> Vec<Listener> {
         let of = |number: usize| {
-            if shared {
-                Listener::on(SHARED.to_owned(), true)
-            } else {
-                Listener::on(document(number), number == self.count / 2)
-            }
+            let follows = number == self.count / 2;
+            Listener::on([document(number)].into(), follows)
         };
         (0..self.count).map(of).collect()
     }
 
-    async fn open(&self, listeners: Vec<Listener>) -> Result<Audience> {
+    /// Has them listen to what so many writers write.
+    async fn open(&self, listeners: Vec<Listener>, writers: usize) -> Result<Audience> {
         let of_group = match self.running.peer {
             Peer::Redis => 1,
             Peer::Watchfire | Peer::Hidane | Peer::Emulator => {
@@ -120,7 +127,7 @@ impl Bench<'_> {
             }
         };
         let count = listeners.len();
-        let receipts = Arc::new(Receipts::new(count.div_ceil(of_group)));
+        let receipts = Arc::new(Receipts::new(count.div_ceil(of_group), writers));
         let (wishes, wished) = watch::channel(Wish::Listen);
         let mut groups = Vec::new();
         let mut listeners = listeners.into_iter();
@@ -145,33 +152,52 @@ impl Bench<'_> {
         })
     }
 
-    /// Writes to what is listened to, and looks at how it arrives.
-    async fn flow(&self, report: &mut Report, shared: bool, pace: Pace) -> Result<()> {
-        let mut writer = self.running.writer().await?;
-        let written = if shared {
-            SHARED.to_owned()
-        } else {
-            document(self.count / 2)
+    /// Writes to what is listened to, and looks at how it arrives. One writer for each of the documents to which all
+    /// listen, or for one of those that have a listener each.
+    async fn flow(
+        &self,
+        report: &mut Report,
+        shared: Option<Vec<String>>,
+        pace: Pace,
+    ) -> Result<()> {
+        let heard_by = if shared.is_some() { self.count } else { 1 };
+        let (written, listeners) = match shared {
+            Some(paths) => {
+                let paths: Arc<[String]> = paths.into();
+                let listener = Listener::on(Arc::clone(&paths), true);
+                (paths, vec![listener; self.count])
+            }
+            None => ([document(self.count / 2)].into(), self.listeners()),
         };
-        writer
-            .write(&written, &message::text(0, 0, self.arguments.size))
-            .await?;
-        let audience = self.open(self.listeners(shared)).await?;
-        let receipts = &*audience.receipts;
-        let mut writes = Writes {
-            writer,
-            path: written,
-            size: self.arguments.size,
-            number: 0,
-            latency: histogram(),
-        };
-        writes.run(receipts, pace, WARM_UP).await?;
+        let mut writers = Vec::new();
+        for (index, path) in written.iter().enumerate() {
+            let mut writer = self.running.writer().await?;
+            let text = message::text(message::number_of(index, 0), 0, self.arguments.size);
+            writer.write(path, &text).await?;
+            writers.push(Writes {
+                writer,
+                index,
+                path: path.clone(),
+                size: self.arguments.size,
+                count: 0,
+                latency: histogram(),
+            });
+        }
+        let audience = self.open(listeners, writers.len()).await?;
+        let receipts = &audience.receipts;
+        writers = write_all(writers, receipts, pace, WARM_UP).await?;
         receipts.take();
-        writes.latency.reset();
-        let (before, ours, theirs) = (writes.number, computed("self")?, self.running.computed()?);
+        let before: u64 = writers.iter().map(|writes| writes.count).sum();
+        writers.iter_mut().for_each(|writes| writes.latency.reset());
+        let (ours, theirs) = (computed("self")?, self.running.computed()?);
         let begin = receipts.now();
-        writes.run(receipts, pace, self.arguments.length()).await?;
+        writers = write_all(writers, receipts, pace, self.arguments.length()).await?;
         let sums = receipts.take();
+        let mut commit = histogram();
+        for writes in &writers {
+            commit += &writes.latency;
+        }
+        let after: u64 = writers.iter().map(|writes| writes.count).sum();
         let took = Duration::from_nanos(sums.last_at.saturating_sub(begin));
         if sums.fallen > 0 {
             bail!("{} numbers did not rise", sums.fallen);
@@ -179,12 +205,12 @@ impl Bench<'_> {
         report.flow(Flow {
             peer: self.running.peer,
             listeners: self.count,
-            heard_by: if shared { self.count } else { 1 },
-            writes: writes.number - before,
+            heard_by,
+            writes: after - before,
             delivered: sums.delivered,
             took,
             latency: sums.latency,
-            commit: writes.latency,
+            commit,
             generator: computed("self")?.saturating_sub(ours),
             server: self.running.computed()?.saturating_sub(theirs),
         });
@@ -203,7 +229,7 @@ impl Bench<'_> {
         drop(writer);
         tokio::time::sleep(SETTLE).await;
         let without = self.running.memory_kib()?;
-        let audience = self.open(self.listeners(false)).await?;
+        let audience = self.open(self.listeners(), 1).await?;
         tokio::time::sleep(SETTLE).await;
         let with = self.running.memory_kib()?;
         let each = |more: f64| more / self.count as f64;
@@ -226,7 +252,7 @@ impl Bench<'_> {
         let (mut without, mut with) = (0.0, 0.0);
         for _ in 0..TURNS {
             without += self.others(turn).await?;
-            let audience = self.open(self.listeners(false)).await?;
+            let audience = self.open(self.listeners(), 1).await?;
             with += self.others(turn).await?;
             audience.end().await?;
             tokio::time::sleep(SETTLE).await;
@@ -268,7 +294,7 @@ impl Bench<'_> {
                 .write(&document(number), &message::text(1, 0, self.arguments.size))
                 .await?;
         }
-        let audience = self.open(self.listeners(false)).await?;
+        let audience = self.open(self.listeners(), 1).await?;
         let before = self.committed(&mut writer, WARM_UP).await?;
         let listeners: Vec<Listener> = audience.end().await?;
         let begin = Instant::now();
@@ -281,7 +307,7 @@ impl Bench<'_> {
             anyhow::Ok(latency)
         };
         let returning = async {
-            let audience = self.open(listeners).await?;
+            let audience = self.open(listeners, 1).await?;
             let took = begin.elapsed();
             stop.send_replace(true);
             anyhow::Ok((audience, took))
@@ -312,12 +338,35 @@ fn document(number: usize) -> String {
     format!("rooms/d{number:05}")
 }
 
-/// The writes to what is listened to.
+/// Has all of them write for a while, side by side.
+async fn write_all(
+    writers: Vec<Writes>,
+    receipts: &Arc<Receipts>,
+    pace: Pace,
+    length: Duration,
+) -> Result<Vec<Writes>> {
+    let mut tasks = Vec::new();
+    for mut writes in writers {
+        let receipts = Arc::clone(receipts);
+        tasks.push(tokio::spawn(async move {
+            writes.run(&receipts, pace, length).await?;
+            anyhow::Ok(writes)
+        }));
+    }
+    let mut writers = Vec::new();
+    for task in tasks {
+        writers.push(task.await??);
+    }
+    Ok(writers)
+}
+
+/// The writes of one writer to what is listened to.
 struct Writes {
     writer: Writer,
+    index: usize,
     path: String,
     size: usize,
-    number: u64,
+    count: u64,
     /// From the start of a write to its acknowledgement, in microseconds.
     latency: Histogram<u64>,
 }
@@ -327,12 +376,12 @@ impl Writes {
     async fn run(&mut self, receipts: &Receipts, pace: Pace, length: Duration) -> Result<()> {
         let begin = receipts.now();
         let end = begin + length.as_nanos() as u64;
-        let first = self.number;
+        let first = self.count;
         loop {
             let at = match pace {
                 Pace::Closed(_) | Pace::Quiet => receipts.now(),
                 Pace::Rate(rate) => {
-                    let at = begin + (self.number - first) * 1_000_000_000 / rate.max(1);
+                    let at = begin + (self.count - first) * 1_000_000_000 / rate.max(1);
                     tokio::time::sleep_until(receipts.instant(at).into()).await;
                     at
                 }
@@ -340,8 +389,9 @@ impl Writes {
             if at >= end {
                 break;
             }
-            self.number += 1;
-            let text = message::text(self.number, at, self.size);
+            self.count += 1;
+            let number = message::number_of(self.index, self.count);
+            let text = message::text(number, at, self.size);
             self.writer.write(&self.path, &text).await?;
             let latency = (receipts.now() - at) / 1_000;
             self.latency.saturating_record(latency);
@@ -349,14 +399,15 @@ impl Writes {
             match pace {
                 Pace::Closed(0) | Pace::Rate(_) => {}
                 Pace::Closed(behind) => {
-                    receipts.reached(self.number.saturating_sub(behind)).await?;
+                    let count = self.count.saturating_sub(behind);
+                    receipts.reached(self.index, count).await?;
                 }
                 Pace::Quiet => {
-                    receipts.reached(self.number).await?;
+                    receipts.reached(self.index, self.count).await?;
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
-        receipts.reached(self.number).await
+        receipts.reached(self.index, self.count).await
     }
 }

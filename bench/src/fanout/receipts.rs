@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 
-use super::message::Marks;
+use super::message::{Marks, taken_apart};
 
 /// Parts in which sums are kept, so that threads rarely wait for each other.
 const PARTS: usize = 8;
@@ -50,15 +50,21 @@ impl Sums {
     }
 }
 
-/// Shared by all listeners and writers of a measurement.
-pub struct Receipts {
-    begin: Instant,
-    parts: Vec<Mutex<Sums>>,
-    /// For each receiver, the number that all its listeners have.
+/// How far the listeners are with what one writer has written.
+struct Track {
+    /// For each receiver, the count that all its listeners have.
     reached: Vec<AtomicU64>,
     /// The receiver that the writer waits for.
     awaited: AtomicUsize,
     progress: Notify,
+}
+
+/// Shared by all listeners and writers of a measurement.
+pub struct Receipts {
+    begin: Instant,
+    parts: Vec<Mutex<Sums>>,
+    /// For each writer.
+    tracks: Vec<Track>,
     standing: AtomicUsize,
     stands: Notify,
     /// Why a receiver ended, if one did.
@@ -66,14 +72,17 @@ pub struct Receipts {
 }
 
 impl Receipts {
-    /// For so many receivers.
-    pub fn new(receivers: usize) -> Self {
-        Self {
-            begin: Instant::now(),
-            parts: (0..PARTS).map(|_| Mutex::new(Sums::new())).collect(),
+    /// For so many receivers and writers.
+    pub fn new(receivers: usize, writers: usize) -> Self {
+        let track = || Track {
             reached: (0..receivers).map(|_| AtomicU64::new(0)).collect(),
             awaited: AtomicUsize::new(NOBODY),
             progress: Notify::new(),
+        };
+        Self {
+            begin: Instant::now(),
+            parts: (0..PARTS).map(|_| Mutex::new(Sums::new())).collect(),
+            tracks: (0..writers).map(|_| track()).collect(),
             standing: AtomicUsize::new(0),
             stands: Notify::new(),
             failure: Mutex::new(None),
@@ -117,7 +126,9 @@ impl Receipts {
     pub fn fail(&self, why: String) {
         lock(&self.failure).get_or_insert(why);
         self.stands.notify_one();
-        self.progress.notify_one();
+        for track in &self.tracks {
+            track.progress.notify_one();
+        }
     }
 
     /// Fails if a receiver has.
@@ -128,20 +139,21 @@ impl Receipts {
         }
     }
 
-    /// Waits until every listener has this number or a higher one.
-    pub async fn reached(&self, number: u64) -> Result<()> {
+    /// Waits until every listener has this count of the writer's or a higher one.
+    pub async fn reached(&self, writer: usize, count: u64) -> Result<()> {
+        let track = self.tracks.get(writer).context("a writer that counts")?;
         let wait = async {
-            for (index, reached) in self.reached.iter().enumerate() {
-                if reached.load(Ordering::SeqCst) >= number {
+            for (index, reached) in track.reached.iter().enumerate() {
+                if reached.load(Ordering::SeqCst) >= count {
                     continue;
                 }
-                self.awaited.store(index, Ordering::SeqCst);
-                while reached.load(Ordering::SeqCst) < number {
-                    self.progress.notified().await;
+                track.awaited.store(index, Ordering::SeqCst);
+                while reached.load(Ordering::SeqCst) < count {
+                    track.progress.notified().await;
                     self.check()?;
                 }
             }
-            self.awaited.store(NOBODY, Ordering::SeqCst);
+            track.awaited.store(NOBODY, Ordering::SeqCst);
             Ok(())
         };
         tokio::time::timeout(WAIT_MAX, wait)
@@ -187,31 +199,34 @@ impl Tally {
         }
     }
 
-    /// A message with a document to a listener that had this number before.
-    pub fn document(&mut self, message: &[u8], newest: &mut u64) {
-        let Some((sequence, at)) = self.marks.find(message) else {
+    /// A message with a document to a listener that had these counts before, one of each writer.
+    pub fn document(&mut self, message: &[u8], newest: &mut Vec<u64>) {
+        let Some((number, at)) = self.marks.find(message) else {
             return;
         };
+        let (writer, count) = taken_apart(number);
         // What the listener found when it began is no message of a write.
-        if sequence == 0 {
+        if count == 0 {
             return;
         }
         self.delivered += 1;
-        if sequence <= *newest {
-            self.fallen += 1;
+        if newest.len() <= writer {
+            newest.resize(writer + 1, 0);
         }
-        *newest = sequence;
+        if let Some(newest) = newest.get_mut(writer) {
+            if count <= *newest {
+                self.fallen += 1;
+            }
+            *newest = count;
+        }
         match self.runs.last_mut() {
             Some((time, count)) if *time == at => *count += 1,
             _ => self.runs.push((at, 1)),
         }
     }
 
-    /// Reports, with the number that all listeners of this receiver have.
-    pub fn report(&mut self, receipts: &Receipts, now: u64, reached: Option<u64>) {
-        if self.delivered == 0 && reached.is_none() {
-            return;
-        }
+    /// Reports, with the counts of the writers that all listeners of this receiver have.
+    pub fn report(&mut self, receipts: &Receipts, now: u64, reached: impl Fn(usize) -> u64) {
         if let Some(part) = receipts.parts.get(self.index % PARTS) {
             let mut sums = lock(part);
             sums.delivered += self.delivered;
@@ -224,10 +239,12 @@ impl Tally {
         }
         self.delivered = 0;
         self.fallen = 0;
-        if let (Some(reached), Some(known)) = (reached, receipts.reached.get(self.index)) {
-            known.store(reached, Ordering::SeqCst);
-            if receipts.awaited.load(Ordering::SeqCst) == self.index {
-                receipts.progress.notify_one();
+        for (writer, track) in receipts.tracks.iter().enumerate() {
+            if let Some(known) = track.reached.get(self.index) {
+                known.store(reached(writer), Ordering::SeqCst);
+                if track.awaited.load(Ordering::SeqCst) == self.index {
+                    track.progress.notify_one();
+                }
             }
         }
     }
