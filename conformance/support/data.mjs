@@ -2,7 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { FieldPath, Filter } from '@google-cloud/firestore';
+import * as firestore from '@google-cloud/firestore';
 
 const folder = path.join(import.meta.dirname, '..', 'node_modules', 'vega-datasets', 'data');
 
@@ -81,7 +81,7 @@ export const isNumber = v => typeof v === 'number';
 
 // Name, query, expected documents in order, and the index that it cannot do without, if there is one: how it shows in
 // explanations, and in which scope.
-export function questions(db, { airports, movies }) {
+export function questions(db, { airports, movies }, { FieldPath, Filter } = firestore) {
   const A = () => db.collection('airports');
   const M = () => db.collection('movies');
   return [

@@ -12,7 +12,7 @@ process.env.METADATA_SERVER_DETECTION ??= 'none';
 
 const START_MS_MAX = 20_000;
 
-async function freePort() {
+export async function freePort() {
   const server = net.createServer();
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -22,7 +22,7 @@ async function freePort() {
   return port;
 }
 
-async function answers(port) {
+export async function answers(port) {
   return new Promise(resolve => {
     const socket = net.connect(port, '127.0.0.1');
     socket.once('connect', () => (socket.destroy(), resolve(true)));

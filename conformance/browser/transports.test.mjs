@@ -1,0 +1,156 @@
+// Twenty pages, each in a browser profile of its own, write and listen over every way that the web SDK has to a server:
+// streaming, long polling, and what it finds out by itself behind a proxy that holds answers back and one that does not.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { backChannels, Browser } from '../support/browser.mjs';
+import { node, random, uniqueProject, until } from '../support/clients.mjs';
+import { load, store } from '../support/data.mjs';
+import { Nginx } from '../support/nginx.mjs';
+import { webQuestions } from '../support/questions.mjs';
+import { Server } from '../support/server.mjs';
+
+const PAGES = 20;
+const MESSAGES_EACH = 10;
+const TRANSFERS_EACH = 5;
+const ACCOUNTS = 10;
+const START = 1_000;
+const SETTLE_MS_MAX = 60_000;
+
+let server;
+let browser;
+let pages;
+let asked;
+let data;
+let stored;
+const proxies = [];
+
+before(async () => {
+  [server, browser, data] = await Promise.all([Server.start(), Browser.start(), load()]);
+  stored = node(server.host, uniqueProject('browser-data'));
+  [pages] = await Promise.all([browser.pages(PAGES), store(stored, data)]);
+  asked = pages.map(backChannels);
+}, { timeout: 120_000 });
+
+after(async () => {
+  await browser?.stop();
+  await stored?.terminate();
+  for (const proxy of proxies) await proxy.stop();
+  await server?.stop();
+});
+
+// Runs in every page at once; `each` gives the page's own argument.
+const everywhere = (work, each = () => undefined) => Promise.all(pages.map((page, index) => page.evaluate(work, each(index))));
+
+async function room(t, name, options) {
+  const projectId = uniqueProject('browser-chat');
+  await everywhere(([name, options, index]) => {
+    suite.room = suite.chat(suite.open(name, options).db, index);
+  }, index => [`${name}-chat`, { ...options, projectId }, index]);
+  const states = () => everywhere(() => suite.room.seen);
+  try {
+    await until(async () => (await states()).every(s => s.counter >= 0), 'every page listens');
+    const start = Date.now();
+    await everywhere(count => suite.room.write(count), () => MESSAGES_EACH);
+    const written = Date.now();
+    const total = PAGES * MESSAGES_EACH;
+    let seen;
+    await until(
+      async () => (seen = await states()).every(s => s.messages.length === total && s.counter === total),
+      () => `every page sees all ${total}: ${JSON.stringify(seen.map(s => [s.messages.length, s.counter, s.faults]))}`,
+      SETTLE_MS_MAX,
+    );
+    t.diagnostic(`${2 * total} writes acknowledged in ${written - start} ms, seen by all after ${Date.now() - start} ms, in ${seen.reduce((all, s) => all + s.snapshots, 0)} snapshots of the room`);
+    const admin = node(server.host, projectId);
+    const there = (await admin.collection('chat').orderBy('at').get()).docs;
+    assert.equal((await admin.doc('state/counter').get()).get('n'), total);
+    await admin.terminate();
+    assert.deepEqual(there.map(d => `${d.get('from')}/${d.get('i')}`).sort(), pages.flatMap((_, from) => Array.from({ length: MESSAGES_EACH }, (_, i) => `${from}/${i}`)).sort());
+    for (const [index, page] of seen.entries()) {
+      assert.deepEqual(page.faults, [], `page ${index}`);
+      assert.deepEqual(page.messages, there.map(d => d.id), `page ${index}`);
+    }
+  } finally {
+    await everywhere(async name => (suite.room.stop(), await suite.client(name).close()), () => `${name}-chat`);
+  }
+}
+
+async function answers(name, options) {
+  const [page] = pages;
+  await page.evaluate(([name, options]) => { suite.open(name, options); }, [`${name}-data`, { ...options, projectId: stored.projectId }]);
+  const questions = webQuestions(data);
+  assert.ok(questions.length >= 30);
+  for (const { name: question, calls, expected } of questions) {
+    const found = await page.evaluate(([name, calls]) => suite.ask(suite.db(name), calls), [`${name}-data`, calls]);
+    assert.deepEqual(found, expected, question);
+  }
+  await page.evaluate(name => suite.client(name).close(), `${name}-data`);
+}
+
+async function bank(t, name, options) {
+  const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
+  const next = random(seed);
+  const projectId = uniqueProject('browser-bank');
+  const admin = node(server.host, projectId);
+  const batch = admin.batch();
+  for (let i = 0; i < ACCOUNTS; i += 1) batch.set(admin.doc(`accounts/a${i}`), { balance: START, moves: 0 });
+  await batch.commit();
+  await everywhere(([name, options]) => { suite.open(name, options); }, () => [`${name}-bank`, { ...options, projectId }]);
+  try {
+    const [watcher] = pages;
+    await watcher.evaluate(async name => {
+      suite.watched = suite.accounts.watch(suite.db(name));
+      await suite.until(() => suite.watched.snapshots, 'the first snapshot of the accounts');
+    }, `${name}-bank`);
+    const start = Date.now();
+    const done = await everywhere(([name, plan]) => suite.accounts.transfer(suite.db(name), plan), () => [`${name}-bank`, Array.from({ length: TRANSFERS_EACH }, () => {
+      const from = Math.floor(next() * ACCOUNTS);
+      return [from, (from + 1 + Math.floor(next() * (ACCOUNTS - 1))) % ACCOUNTS, 1 + Math.floor(next() * 10)];
+    })]);
+    const total = PAGES * TRANSFERS_EACH;
+    assert.equal(done.reduce((a, b) => a + b), total);
+    const seen = await watcher.evaluate(async moves => {
+      await suite.until(() => suite.watched.moves === moves, () => `the watcher sees ${moves} moves: ${suite.watched.moves}`);
+      suite.watched.stop();
+      return suite.watched;
+    }, 2 * total);
+    t.diagnostic(`seed ${seed}: ${total} transfers in ${Date.now() - start} ms, watched in ${seen.snapshots} snapshots`);
+    assert.deepEqual(seen.faults, []);
+    assert.deepEqual(seen.sums, [ACCOUNTS * START], 'no page ever sees another sum');
+    const there = (await admin.collection('accounts').get()).docs;
+    assert.equal(there.reduce((all, d) => all + d.get('balance'), 0), ACCOUNTS * START);
+    assert.equal(there.reduce((all, d) => all + d.get('moves'), 0), 2 * total);
+  } finally {
+    await everywhere(name => suite.client(name).close(), () => `${name}-bank`);
+    await admin.terminate();
+  }
+}
+
+async function behind(...settings) {
+  const proxy = await Nginx.start(server.port, ...settings);
+  proxies.push(proxy);
+  return proxy.host;
+}
+
+const WAYS = [
+  { name: 'streaming', host: () => server.host, settings: { experimentalAutoDetectLongPolling: false }, channels: ['streaming'] },
+  { name: 'forced long polling', host: () => server.host, settings: { experimentalForceLongPolling: true }, channels: ['polling'] },
+  { name: 'behind nginx that passes answers on', host: () => behind('proxy_buffering off;'), settings: {}, channels: ['streaming'] },
+  // Such a proxy lets nothing through before an answer ends; the SDK finds out and polls.
+  { name: 'behind nginx that holds answers back', host: () => behind('proxy_buffering on;', 'proxy_ignore_headers X-Accel-Buffering;'), settings: {}, channels: ['streaming', 'polling'] },
+];
+
+for (const { name, host, settings, channels } of WAYS) {
+  test(name, { timeout: 240_000 }, async t => {
+    const options = { host: await host(), settings };
+    asked.forEach(list => list.splice(0));
+    await t.test('twenty pages write and listen: same messages, same order, exact counter', t => room(t, name, options));
+    await t.test('every question has its answer', () => answers(name, options));
+    await t.test('the sum of all accounts never changes, and no transfer is lost', t => bank(t, name, options));
+    for (const list of asked) {
+      assert.ok(list.length, 'the page had back channels');
+      assert.deepEqual([...new Set(list)].sort(), channels.toSorted(), 'and they were of the kind that the test is about');
+    }
+    assert.deepEqual(browser.faults, []);
+  });
+}
