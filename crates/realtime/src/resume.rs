@@ -2,15 +2,25 @@
 //!
 //! # The token
 //!
-//! Format byte, kind byte, origin, version, and the hashes of the targets for which it is good.
+//! Format byte, kind byte, origin, version, and sometimes hashes of the targets for which it is good.
 //! The *origin* is a check of the database and one of its epoch, which says in which of the database's
 //! histories the version stands. A token of another database is refused; one of an earlier history (before
 //! a backup was restored, or a server that kept its data in memory) is answered by a reset.
 //! A *target* token comes with CURRENT and is good for one target: with another it is refused.
-//! A *global* token comes with a snapshot and is good for all targets of the stream that were current
-//! then. Clients hand a global token to every target that they believe active, also to one whose
-//! request was still on its way: such a target is not among the hashes and is answered by a reset,
-//! which is right whatever the client holds.
+//! A *stream* token comes with a snapshot and is good for all targets of the stream: it is given only when
+//! all of them are current. It names none, so that it is as short for a thousand as for two.
+//! A stream with one target gets a *global* token, which names it: with another it is answered by a reset.
+//! Up to 32 targets were named by such tokens before; those are still read.
+//!
+//! # Why a stream token need name nobody
+//!
+//! The published SDKs hand the token of a snapshot to their *active* targets: those whose request was answered by
+//! `Added` and for which no further request is on its way, whether or not they are current. What they are told comes
+//! in one order, so each of these was active here too when the snapshot was told, and stood at it.
+//! A target whose request is on its way gets nothing (the web SDK counts the answers that it waits for), and one that
+//! is added and not current yet keeps all from getting a token. So no honest client holds a stream token for a target
+//! that had not been told everything up to it. One that sends it for a target of its choice deceives itself and
+//! nobody else: it is told what has changed and may never have been told the rest.
 //!
 //! # The replay
 //!
@@ -33,8 +43,8 @@ use watchfire_model::{DatabaseName, Document, DocumentPath, Invalid};
 use crate::result::Shown;
 use crate::target::{Interest, Resume, stable_hash};
 
-/// Targets whose hashes one global token carries; with more, snapshots carry no token.
-pub const HASHES_PER_TOKEN_MAX: usize = 32;
+/// Targets that a global token may name.
+const HASHES_PER_TOKEN_MAX: usize = 32;
 /// Documents that one replay may touch; with more, results are compared.
 pub const REPLAY_DOCUMENTS_MAX: usize = 20_000;
 /// Entries read at once.
@@ -44,6 +54,7 @@ const ENTRIES_PER_PIECE: usize = 256;
 const FORMAT: u8 = 2;
 const KIND_TARGET: u8 = 1;
 const KIND_GLOBAL: u8 = 2;
+const KIND_STREAM: u8 = 3;
 
 /// Documents by name; `None` for one that does not exist.
 pub type Touched = BTreeMap<DocumentPath, Option<Arc<Document>>>;
@@ -71,12 +82,20 @@ pub fn target_token(origin: u64, version: Version, target: u64) -> Vec<u8> {
     encode(KIND_TARGET, origin, version, &[target])
 }
 
-/// The token of a snapshot; empty (no token) when it covers nothing or too much.
-pub fn global_token(origin: u64, version: Version, targets: &[u64]) -> Vec<u8> {
-    if targets.is_empty() || targets.len() > HASHES_PER_TOKEN_MAX {
-        return Vec::new();
+/// The token of a snapshot at which all targets of the stream, which are these, are current; empty (no token) when there
+/// are none.
+pub fn snapshot_token(
+    origin: u64,
+    version: Version,
+    mut targets: impl Iterator<Item = u64>,
+) -> Vec<u8> {
+    match targets.next() {
+        None => Vec::new(),
+        Some(first) if targets.all(|target| target == first) => {
+            encode(KIND_GLOBAL, origin, version, &[first])
+        }
+        Some(_) => encode(KIND_STREAM, origin, version, &[]),
     }
-    encode(KIND_GLOBAL, origin, version, targets)
 }
 
 /// Takes a resume value apart. `tail` is the newest version: nothing after it was ever told.
@@ -136,6 +155,7 @@ fn decode(bytes: &[u8], origin: u64, target: u64, tail: Version) -> Option<Point
         KIND_GLOBAL if targets.is_empty() || targets.len() > HASHES_PER_TOKEN_MAX => None,
         KIND_GLOBAL if covered => Some(point),
         KIND_GLOBAL => Some(Point::Unknown),
+        KIND_STREAM if targets.is_empty() => Some(point),
         _ => None,
     }
 }
@@ -209,6 +229,10 @@ mod tests {
         check(&Resume::Token(bytes), HERE, 3, TAIL).map_err(|invalid| invalid.to_string())
     }
 
+    fn told_to(origin: u64, version: Version, targets: &[u64]) -> Vec<u8> {
+        snapshot_token(origin, version, targets.iter().copied())
+    }
+
     #[test]
     fn tokens_are_good_for_their_target_database_and_past() {
         let bad = Err("bad resume token".to_owned());
@@ -220,14 +244,14 @@ mod tests {
         assert_eq!(check_token(target_token(ELSEWHERE, TAIL, 3)), bad);
         assert_eq!(check_token(target_token(HERE, Version(101), 3)), bad);
         assert_eq!(
-            check_token(global_token(HERE, TAIL, &[1, 3])),
+            check_token(told_to(HERE, TAIL, &[3, 3])),
             Ok(Some(Point::Version(TAIL)))
         );
         assert_eq!(
-            check_token(global_token(HERE, TAIL, &[1, 2])),
+            check_token(told_to(HERE, TAIL, &[1])),
             Ok(Some(Point::Unknown))
         );
-        assert_eq!(check_token(global_token(ELSEWHERE, TAIL, &[3])), bad);
+        assert_eq!(check_token(told_to(ELSEWHERE, TAIL, &[3])), bad);
         assert_eq!(check_token(b"rubbish".to_vec()), bad);
         let mut old = target_token(HERE, TAIL, 3);
         old[0] = 1;
@@ -241,7 +265,8 @@ mod tests {
         // That history may have gone further than this one.
         for version in [TAIL, Version(5_000)] {
             assert_eq!(check_token(target_token(BEFORE, version, 3)), unknown);
-            assert_eq!(check_token(global_token(BEFORE, version, &[3])), unknown);
+            assert_eq!(check_token(told_to(BEFORE, version, &[3])), unknown);
+            assert_eq!(check_token(told_to(BEFORE, version, &[1, 2])), unknown);
         }
         assert!(check_token(target_token(BEFORE, TAIL, 4)).is_err());
     }
@@ -262,15 +287,34 @@ mod tests {
 
     #[test]
     fn a_cut_token_is_refused() {
-        let token = target_token(HERE, TAIL, 3);
-        for len in 1..token.len() {
-            assert!(check_token(token[..len].to_vec()).is_err(), "{len}");
+        for token in [target_token(HERE, TAIL, 3), told_to(HERE, TAIL, &[1, 3])] {
+            for len in 1..token.len() {
+                assert!(check_token(token[..len].to_vec()).is_err(), "{len}");
+            }
         }
     }
 
     #[test]
-    fn no_global_token_for_too_many_targets() {
-        assert!(global_token(HERE, TAIL, &[1; HASHES_PER_TOKEN_MAX + 1]).is_empty());
-        assert!(global_token(HERE, TAIL, &[]).is_empty());
+    fn the_token_of_a_stream_is_good_for_all_of_its_targets_and_short() {
+        let bad = Err("bad resume token".to_owned());
+        let targets: Vec<u64> = (0..1_000).collect();
+        let token = told_to(HERE, TAIL, &targets);
+        assert_eq!(token.len(), told_to(HERE, TAIL, &[1, 3]).len());
+        assert_eq!(check_token(token), Ok(Some(Point::Version(TAIL))));
+        assert_eq!(check_token(told_to(ELSEWHERE, TAIL, &targets)), bad);
+        assert_eq!(check_token(told_to(HERE, Version(101), &targets)), bad);
+        let mut longer = told_to(HERE, TAIL, &targets);
+        longer.extend([0; 8]);
+        assert_eq!(check_token(longer), bad);
+        assert!(told_to(HERE, TAIL, &[]).is_empty());
+    }
+
+    #[test]
+    fn tokens_that_name_several_targets_are_still_read() {
+        let named = |targets: &[u64]| check_token(encode(KIND_GLOBAL, HERE, TAIL, targets));
+        assert_eq!(named(&[1, 3]), Ok(Some(Point::Version(TAIL))));
+        assert_eq!(named(&[1, 2]), Ok(Some(Point::Unknown)));
+        assert!(named(&[3; HASHES_PER_TOKEN_MAX + 1]).is_err());
+        assert!(named(&[]).is_err());
     }
 }

@@ -10,9 +10,9 @@
 //! - A client collects what it is told and shows it at the next `Snapshot`. At a snapshot with read time
 //!   T, every target that was called `Current` must stand exactly as at T.
 //! - Read times never go back.
-//! - A client hands the token of a snapshot to all of its targets. So a snapshot carries a token only
-//!   when every active target is current; otherwise a target that knows nothing yet would be resumed
-//!   from a version whose documents it never got.
+//! - A client hands the token of a snapshot to all of its targets that were answered by `Added` (see `resume`). So a
+//!   snapshot carries a token only when every active target is current; otherwise a target that knows nothing yet
+//!   would be resumed from a version whose documents it never got.
 //!
 //! # How
 //!
@@ -617,14 +617,8 @@ impl Session {
         {
             return Vec::new();
         }
-        let mut hashes: Vec<u64> = self
-            .targets
-            .values()
-            .map(|watched| watched.watch.hash)
-            .collect();
-        hashes.sort_unstable();
-        hashes.dedup();
-        resume::global_token(self.origin, version, &hashes)
+        let hashes = self.targets.values().map(|watched| watched.watch.hash);
+        resume::snapshot_token(self.origin, version, hashes)
     }
 
     fn merge(&mut self, target_id: i32, view: u64, shown: &Shown) {

@@ -85,6 +85,8 @@ struct Reader {
 #[derive(Clone, Default)]
 struct Watched {
     documents: BTreeMap<String, i64>,
+    /// Its request was answered.
+    added: bool,
     current: bool,
     token: Vec<u8>,
     /// Is asked for anew: what still comes says nothing.
@@ -97,7 +99,7 @@ impl Reader {
         match event {
             WatchEvent::Added { target } => {
                 // Resumed targets were put here with what they knew.
-                self.targets.entry(target).or_default();
+                self.targets.entry(target).or_default().added = true;
             }
             WatchEvent::Removed { target, cause } => {
                 self.targets.remove(&target);
@@ -182,8 +184,9 @@ impl Reader {
                     "read times go forward"
                 );
                 self.read_time = read_time.micros();
+                // As the published SDKs do it, whether or not the target is current.
                 if !token.is_empty() {
-                    for watched in self.targets.values_mut() {
+                    for watched in self.targets.values_mut().filter(|watched| watched.added) {
                         watched.token = token.clone();
                     }
                 }
@@ -471,6 +474,7 @@ impl World {
                         };
                         request.expected_count = counted.then_some(watched.documents.len() as i32);
                         let watched = Watched {
+                            added: false,
                             current: false,
                             ..watched.clone()
                         };

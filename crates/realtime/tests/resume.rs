@@ -220,6 +220,56 @@ async fn who_comes_back_is_told_what_has_changed() {
     );
 }
 
+/// Targets of one page that is looked at again: each begins where the last snapshot stood, and not at its own CURRENT.
+#[tokio::test(start_paused = true)]
+async fn many_targets_of_one_stream_go_on_from_its_last_snapshot() {
+    const TARGETS: i32 = 300;
+    let engine = open(MemoryStore::new(), &HandClock::new()).await;
+    let hub = Hub::start(engine.clone());
+    let (handle, mut outbox) = hub.connect();
+    let targets: Vec<Target> = (0..TARGETS)
+        .map(|n| target(&format!("c{n}"), None))
+        .collect();
+    for (id, target) in (1..).zip(&targets) {
+        commit(&engine, &[(&format!("c{}/old", id - 1), Some(1))]).await;
+        handle.add(add(id, target, &[], None)).await.unwrap();
+    }
+    let mut current = 0;
+    let mut token = Vec::new();
+    while current < TARGETS || token.is_empty() {
+        let (events, of_snapshot) = told(&mut outbox).await;
+        current += count(&events);
+        token = of_snapshot;
+    }
+    // What all have been told is not told again.
+    commit(&engine, &[("c7/new", Some(2))]).await;
+    let (_, token) = told(&mut outbox).await;
+    assert!(!token.is_empty() && token.len() < 32);
+    drop((handle, outbox));
+
+    commit(&engine, &[("c8/new", Some(3)), ("c9/old", None)]).await;
+    let (handle, mut outbox) = hub.connect();
+    for (id, target) in (1..).zip(&targets) {
+        handle.add(add(id, target, &token, None)).await.unwrap();
+    }
+    let mut news = Vec::new();
+    let mut current = 0;
+    while current < TARGETS {
+        let (events, _) = told(&mut outbox).await;
+        current += count(&events);
+        let is_news = |event: &String| !event.starts_with("added") && !event.starts_with("current");
+        news.extend(events.into_iter().filter(is_news));
+    }
+    news.sort();
+    assert_eq!(news, ["c8/new is Integer(3)", "c9/old deleted"]);
+}
+
+/// Targets that have become current.
+fn count(events: &[String]) -> i32 {
+    let current = events.iter().filter(|event| event.starts_with("current"));
+    i32::try_from(current.count()).unwrap()
+}
+
 /// Streams that come back at once.
 const STORM: usize = 2_000;
 /// For one first result, for one reading of what has changed, and for what the engine does by itself.
