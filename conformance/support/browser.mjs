@@ -50,8 +50,14 @@ export class Browser {
     browser.origin = `http://localhost:${browser.server.address().port}`;
     browser.chromium = await chromium.launch({
       executablePath: executable(),
-      // As root, Chromium has no sandbox to offer.
-      args: [...(process.getuid?.() === 0 ? ['--no-sandbox'] : []), '--disable-dev-shm-usage', ...args],
+      args: [
+        // As root, Chromium has no sandbox to offer.
+        ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
+        '--disable-dev-shm-usage',
+        // A page that comes from no address counts as one from the internet, which may not reach loopback.
+        '--disable-features=LocalNetworkAccessChecks',
+        ...args,
+      ],
     });
     return browser;
   }
