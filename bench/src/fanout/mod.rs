@@ -10,7 +10,8 @@
 //! *As fast as it goes* means the same for every server: `--writers`, each with a document of its own that all
 //! listeners listen to and with numbers of its own, whose next write begins when its last one was acknowledged and no
 //! listener is more than its share of `--behind` writes behind. One writer alone waits most of the time, for the disk or
-//! for the way there and back, and says how soon a server answers rather than how much it delivers.
+//! for the way there and back, and says how soon a server answers rather than how much it delivers; with as many writers
+//! as writes may be behind, every server has the same number of writes to work on all the time.
 //! With `--behind 0` writers do not look at the listeners, and what is measured is how a server sheds what it cannot
 //! send. The rate is all messages from the first write to the receipt of the last one by the slowest listener. A run
 //! fails if the numbers of a writer do not rise for a listener, or if the last write of one does not reach everybody.
@@ -63,7 +64,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 200)]
     size: usize,
     /// Writers where it is written as fast as it goes, each of a document that everybody listens to.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 16)]
     writers: usize,
     /// Writes of all writers that a listener may be behind before the next one begins; 0: no matter how many.
     #[arg(long, default_value_t = 16)]
