@@ -34,6 +34,7 @@ pub mod codec;
 pub mod consistency;
 pub mod document;
 pub mod explain;
+pub mod json;
 pub mod listen;
 pub mod pb;
 pub mod query;
