@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { FieldValue } from '@google-cloud/firestore';
-import { Browser } from '../support/browser.mjs';
+import { Browser, closeTab } from '../support/browser.mjs';
 import { node, uniqueProject, until } from '../support/clients.mjs';
 import { Proxy } from '../support/proxy.mjs';
 import { Server } from '../support/server.mjs';
@@ -115,7 +115,7 @@ for (const cache of ['singleTab', 'multipleTabs']) {
         return found.docs.map(d => d.id);
       });
       assert.deepEqual(few, ['made-offline', 'n0000', 'n0002']);
-      await page.close({ runBeforeUnload: true });
+      await closeTab(page);
       assert.equal((await admin.collection('steps').get()).size, 0, 'nothing has arrived yet');
 
       // Meanwhile, elsewhere.
@@ -181,7 +181,7 @@ test('tabs of one profile share a cache and a stream; another takes over when th
   }
   assert.equal((await note(7).get()).get('count'), 0);
 
-  await tabs[0].close({ runBeforeUnload: true });
+  await closeTab(tabs[0]);
   await context.setOffline(false);
   await until(async () => (await note(7).get()).get('count') === 7, 'the edit arrives without the first tab');
   await note(8).update({ count: 8 });

@@ -108,6 +108,13 @@ export class Browser {
   }
 }
 
+// As a user closes it: its handlers run.
+export async function closeTab(page) {
+  const closed = page.waitForEvent('close');
+  await page.close({ runBeforeUnload: true });
+  await closed;
+}
+
 // What the back channels of a page ask for: `streaming` or `polling`, one for each GET.
 export function backChannels(page) {
   const asked = [];
