@@ -35,6 +35,7 @@ use crate::json::read::Reading;
 pub use crate::json::refusal::JsonRefusal;
 use crate::json::write::Object;
 pub use crate::json::write::Style;
+use crate::pb::Status;
 
 /// The tables and calls that the build writes.
 #[allow(
@@ -100,6 +101,11 @@ pub fn encode_onto<M: Message>(text: &mut String, message: &M, style: Style) {
     write::message(text, message, style);
 }
 
+/// An error as plain HTTP says it: `code` is the number of the answer, `status` the name of the error's own code.
+pub fn encode_error(code: u16, status: &str, error: &Status) -> String {
+    write::error(code, status, error)
+}
+
 /// The message of a text.
 pub fn decode<M: Message>(text: &[u8]) -> Result<M, JsonRefusal> {
     let mut message = M::default();
@@ -112,6 +118,18 @@ pub fn merge<M: Message>(message: &mut M, text: &[u8]) -> Result<(), JsonRefusal
     let mut parser = serde_json::Deserializer::from_slice(text);
     let mut reading = Reading::body();
     let read = read::message(message, &mut parser, &mut reading).and_then(|()| parser.end());
+    reading.end(read)
+}
+
+/// The same for a text that is the value of one field.
+pub fn merge_field<M: Message>(
+    message: &mut M,
+    field: &str,
+    text: &[u8],
+) -> Result<(), JsonRefusal> {
+    let mut parser = serde_json::Deserializer::from_slice(text);
+    let mut reading = Reading::body();
+    let read = read::field(message, field, &mut parser, &mut reading).and_then(|()| parser.end());
     reading.end(read)
 }
 

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::Deserializer;
 use serde::de::value::{
     BoolDeserializer, F64Deserializer, I64Deserializer, MapAccessDeserializer, StrDeserializer,
     U64Deserializer,
@@ -16,6 +15,7 @@ use serde::de::value::{
 use serde::de::{
     DeserializeSeed, Error, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor,
 };
+use serde::{Deserialize, Deserializer};
 use serde_json::Value as Tree;
 
 use crate::json::Message;
@@ -177,7 +177,8 @@ impl Violation {
                 (place, description)
             }
             Complaint::Taken { oneof, name } => {
-                let place = place(&self.way);
+                let message = self.way.split_first().map_or([].as_slice(), |(_, way)| way);
+                let place = place(message);
                 let description = format!(
                     "Invalid value{} (oneof), oneof field '{oneof}' is already set. Cannot set '{name}'",
                     at(&place)
@@ -222,6 +223,45 @@ pub(super) fn message<'de, M: Message, D: Deserializer<'de>>(
     reading: &mut Reading,
 ) -> Result<(), D::Error> {
     nested(message, from, reading).map(|_| ())
+}
+
+/// Reads the value of one field of a message, where the text is that value alone.
+pub(super) fn field<'de, M: Message, R: serde_json::de::Read<'de>>(
+    message: &mut M,
+    name: &str,
+    parser: &mut serde_json::Deserializer<R>,
+    reading: &mut Reading,
+) -> Result<(), serde_json::Error> {
+    match M::field(name) {
+        Some((index, name)) => reading.at(Step::Field(name), |reading| {
+            message.read(index, &mut Alone(parser), reading)
+        }),
+        None => {
+            reading.complain(Complaint::UnknownName(name.to_owned()));
+            IgnoredAny::deserialize(parser).map(|_| ())
+        }
+    }
+}
+
+/// A value without its name.
+struct Alone<'p, R>(&'p mut serde_json::Deserializer<R>);
+
+impl<'de, R: serde_json::de::Read<'de>> MapAccess<'de> for Alone<'_, R> {
+    type Error = serde_json::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        _: K,
+    ) -> Result<Option<K::Value>, serde_json::Error> {
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, serde_json::Error> {
+        seed.deserialize(&mut *self.0)
+    }
 }
 
 /// Reads a message; `false` when there is a null in its place.

@@ -339,3 +339,46 @@ fn parameters_of_an_address() {
     expected.sort_unstable();
     assert_eq!(told, expected);
 }
+
+#[test]
+fn the_value_of_one_field_alone() {
+    let mut request = pb::UpdateDocumentRequest::default();
+    merge_field(&mut request, "document", br#"{"name":"n"}"#).unwrap();
+    assert_eq!(request.document.unwrap_or_default().name, "n");
+    let mut request = pb::UpdateDocumentRequest::default();
+    let refusal = merge_field(&mut request, "document", br#"{"nam":"n"}"#).unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "Invalid JSON payload received. Unknown name \"nam\" at 'document': Cannot find field."
+    );
+    assert!(merge_field(&mut request, "document", br#"{}, "mask": {}"#).is_err());
+}
+
+#[test]
+fn errors_with_their_details() {
+    use prost::Message as _;
+    let details = decode::<pb::Document>(br#"{"x":1}"#)
+        .unwrap_err()
+        .encode_details();
+    let status = pb::Status::decode(details.as_slice()).unwrap();
+    assert_eq!(
+        encode_error(400, "INVALID_ARGUMENT", &status),
+        r#"{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \"x\": Cannot find field.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[{"description":"Invalid JSON payload received. Unknown name \"x\": Cannot find field."}]}]}}"#
+    );
+    let status = crate::encode_status(crate::Code::NotFound, "no");
+    assert_eq!(
+        encode_error(404, "NOT_FOUND", &status),
+        r#"{"error":{"code":404,"message":"no","status":"NOT_FOUND"}}"#
+    );
+    let unknown = pb::longrunning::Operation {
+        metadata: Some(prost_types::Any {
+            type_url: "a/b".to_owned(),
+            value: vec![1],
+        }),
+        ..Default::default()
+    };
+    assert_eq!(
+        encode(&unknown),
+        r#"{"metadata":{"@type":"a/b","value":"AQ=="}}"#
+    );
+}

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use crate::json::Message;
-use crate::json::kind::Kind;
+use crate::json::kind::{Any, Kind};
+use crate::pb::Status;
 
 /// How text is written where there is a choice.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -173,6 +174,24 @@ impl<'t> Object<'t> {
 /// Writes a message at the end of a text.
 pub(super) fn message<M: Message>(text: &mut String, message: &M, style: Style) {
     Writer { text, style }.object(|object| message.write(object));
+}
+
+/// An error, in the object that holds it.
+pub(super) fn error(code: u16, status: &str, error: &Status) -> String {
+    let mut text = String::new();
+    let mut writer = Writer {
+        text: &mut text,
+        style: Style::default(),
+    };
+    writer.object(|object| {
+        object.field("error").object(|object| {
+            object.field("code").formatted(format_args!("{code}"));
+            object.field("message").quoted(&error.message);
+            object.field("status").quoted(status);
+            object.repeated::<Any>("details", &error.details);
+        });
+    });
+    text
 }
 
 /// Writes the fields of a message that is given as bytes; `false` when they are none of such a message.
