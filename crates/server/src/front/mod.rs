@@ -4,6 +4,7 @@ pub mod admin;
 pub mod backup;
 pub mod check;
 pub mod deadline;
+pub mod demo;
 pub mod grpc;
 pub mod grpc_message;
 pub mod health;

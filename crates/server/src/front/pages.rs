@@ -42,7 +42,7 @@ pub fn status(status: StatusCode) -> Response<Body> {
 }
 
 /// The same answer without its content, whose length it still says.
-fn without_content(answer: Response<Body>) -> Response<Body> {
+pub fn without_content(answer: Response<Body>) -> Response<Body> {
     let (mut parts, content) = answer.into_parts();
     if let Some(length) = content.size_hint().exact() {
         let length = HeaderValue::from(length);
