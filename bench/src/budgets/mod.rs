@@ -12,6 +12,7 @@ mod past;
 mod reads;
 mod served;
 mod size;
+mod writer;
 mod writes;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use clap::{Args, ValueEnum};
 
 use data::Database;
 use served::Setting;
+use writer::By;
 
 /// Of so many documents one is backed up.
 const BACKED_UP: usize = 5;
@@ -43,6 +45,9 @@ pub struct Arguments {
     /// Connections over which the clients of a server spread.
     #[arg(long, default_value_t = 8)]
     connections: usize,
+    /// How the clients commit that are held beside the bare store; both, one after the other, when it is not said.
+    #[arg(long)]
+    by: Option<By>,
     /// What is measured; everything when nothing is named.
     which: Vec<Which>,
 }
@@ -99,7 +104,11 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             connections: arguments.connections,
         };
         if wanted(Which::Commits) {
-            served::commits_beside_store(&setting).await?;
+            for by in [By::Unary, By::Stream] {
+                if arguments.by.is_none_or(|only| only == by) {
+                    served::commits_beside_store(&setting, by).await?;
+                }
+            }
         }
         if wanted(Which::Hot) {
             served::hot(&setting).await?;

@@ -16,6 +16,7 @@ use watchfire_storage::{Applied, Batch, Store, Version};
 use watchfire_wire::{encode_fields, pb};
 
 use super::log::{self, Keeper};
+use super::writer::{By, Writer};
 use super::{at_least, at_most, data, middle};
 use crate::server::{DATABASE, Server, computed};
 
@@ -63,6 +64,14 @@ impl Setting<'_> {
         let clients = channels.iter().cycle().take(CLIENTS);
         Ok(clients.cloned().map(Client::new).collect())
     }
+
+    async fn writers(&self, server: &Server, by: By) -> Result<Vec<Writer>> {
+        let mut writers = Vec::with_capacity(CLIENTS);
+        for client in self.clients(server).await? {
+            writers.push(Writer::open(client, by).await?);
+        }
+        Ok(writers)
+    }
 }
 
 pub fn empty(folder: &Path) -> Result<()> {
@@ -80,64 +89,58 @@ fn document(name: String, number: usize) -> pb::Document {
     }
 }
 
-fn set(document: pb::Document) -> pb::CommitRequest {
-    pb::CommitRequest {
-        database: DATABASE.to_owned(),
-        writes: vec![pb::Write {
-            operation: Some(pb::write::Operation::Update(document)),
-            ..Default::default()
-        }],
+fn set(document: pb::Document) -> Vec<pb::Write> {
+    vec![pb::Write {
+        operation: Some(pb::write::Operation::Update(document)),
         ..Default::default()
-    }
+    }]
 }
 
 /// As the SDKs send `update({n: FieldValue.increment(1)})`.
-fn increment(name: String) -> pb::CommitRequest {
+fn increment(name: String) -> Vec<pb::Write> {
     use pb::document_transform::FieldTransform;
     use pb::document_transform::field_transform::TransformType;
     let one = pb::Value {
         value_type: Some(pb::value::ValueType::IntegerValue(1)),
     };
-    pb::CommitRequest {
-        database: DATABASE.to_owned(),
-        writes: vec![pb::Write {
-            operation: Some(pb::write::Operation::Update(pb::Document {
-                name,
-                ..Default::default()
-            })),
-            update_mask: Some(pb::DocumentMask::default()),
-            update_transforms: vec![FieldTransform {
-                field_path: "n".to_owned(),
-                transform_type: Some(TransformType::Increment(one)),
-            }],
+    vec![pb::Write {
+        operation: Some(pb::write::Operation::Update(pb::Document {
+            name,
             ..Default::default()
+        })),
+        update_mask: Some(pb::DocumentMask::default()),
+        update_transforms: vec![FieldTransform {
+            field_path: "n".to_owned(),
+            transform_type: Some(TransformType::Increment(one)),
         }],
         ..Default::default()
-    }
+    }]
 }
 
-/// Commits from all clients until the time is over: how many, and the time that it took.
+/// Commits from all writers until the time is over: how many, and the time that it took.
 async fn commits(
-    clients: &[Client],
+    writers: &mut Vec<Writer>,
     length: Duration,
-    request: impl Fn(usize, usize) -> pb::CommitRequest + Clone + Send + Sync + 'static,
+    writes: impl Fn(usize, usize) -> Vec<pb::Write> + Clone + Send + Sync + 'static,
 ) -> Result<(usize, Duration)> {
     let start = Instant::now();
-    let mut tasks = Vec::with_capacity(clients.len());
-    for (client, number) in clients.iter().cloned().zip(0..) {
-        let (mut client, request): (Client, _) = (client, request.clone());
+    let mut tasks = Vec::with_capacity(writers.len());
+    for (mut writer, number) in writers.drain(..).zip(0..) {
+        let writes = writes.clone();
         tasks.push(tokio::spawn(async move {
             let mut done = 0;
             while start.elapsed() < length {
-                client.commit(request(number, done)).await?;
+                writer.commit(writes(number, done)).await?;
                 done += 1;
             }
-            anyhow::Ok(done)
+            anyhow::Ok((writer, done))
         }));
     }
     let mut done = 0;
     for task in tasks {
-        done += task.await??;
+        let (writer, its) = task.await??;
+        writers.push(writer);
+        done += its;
     }
     Ok((done, start.elapsed()))
 }
@@ -150,13 +153,13 @@ fn rate(count: usize, took: Duration) -> f64 {
 ///
 /// The batches come from the storage engine's logs: one record is what one flush made durable. The store gets them
 /// from one thread, one after the other, each with its flush.
-pub async fn commits_beside_store(setting: &Setting<'_>) -> Result<()> {
+pub async fn commits_beside_store(setting: &Setting<'_>, by: By) -> Result<()> {
     let documents: Vec<pb::Document> = (0..DOCUMENTS)
         .map(|number| document(String::new(), number))
         .collect();
     let documents: &'static [pb::Document] = documents.leak();
     let server = setting.server("served").await?;
-    let clients = setting.clients(&server).await?;
+    let mut writers = setting.writers(&server, by).await?;
     let mut keeper = Keeper::start(server.data(), &setting.folder.join("logs"))?;
     let mut store = Straight::open(&setting.folder.join("straight")).await?;
     // The first ones make the database and its connections.
@@ -169,13 +172,13 @@ pub async fn commits_beside_store(setting: &Setting<'_>) -> Result<()> {
             set(document)
         }
     };
-    commits(&clients, setting.turn(), request(TURNS)).await?;
+    commits(&mut writers, setting.turn(), request(TURNS)).await?;
     store.apply(keeper.batches()?).await?;
     let (mut ratios, mut served, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     let mut sums = Sums::default();
     for turn in 0..TURNS {
         let (ours, theirs) = (computed("self")?, server.computed()?);
-        let (count, took) = commits(&clients, setting.turn(), request(turn)).await?;
+        let (count, took) = commits(&mut writers, setting.turn(), request(turn)).await?;
         sums.clients += computed("self")?.saturating_sub(ours);
         sums.server += server.computed()?.saturating_sub(theirs);
         let batches = keeper.batches()?;
@@ -195,7 +198,8 @@ pub async fn commits_beside_store(setting: &Setting<'_>) -> Result<()> {
     store.close().await?;
     let each = |sum: Duration| sum.as_micros() as f64 / sums.commits as f64;
     println!(
-        "commits by {CLIENTS} clients over {} connections: {:.0}/s through the server, {:.0}/s straight; ratios of the turns {:.2} to {:.2}",
+        "commits by {CLIENTS} clients in {} over {} connections: {:.0}/s through the server, {:.0}/s straight; ratios of the turns {:.2} to {:.2}",
+        by.name(),
         setting.connections,
         middle(&mut served)?,
         middle(&mut bare)?,
@@ -271,24 +275,25 @@ impl Straight {
 /// Increments of one document by all clients, and of a document for each client.
 pub async fn hot(setting: &Setting<'_>) -> Result<()> {
     let server = setting.server("hot").await?;
-    let clients = setting.clients(&server).await?;
+    let mut writers = setting.writers(&server, By::Unary).await?;
     let name = |number: usize| format!("{DATABASE}/documents/counters/c{number:02}");
-    let mut first = clients.first().context("there are clients")?.clone();
+    let mut first = Client::new(server.connect().await?);
+    let mut maker = Writer::Unary(first.clone());
     for number in 0..=CLIENTS {
         let mut document = document(name(number), number);
         document.fields.insert("n".to_owned(), integer(0));
-        first.commit(set(document)).await?;
+        maker.commit(set(document)).await?;
     }
     let (mut one, mut many, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let (mut of_one, mut of_many) = (0, 0);
     for _ in 0..TURNS {
-        let (count, took) = commits(&clients, setting.turn(), move |_, _| {
+        let (count, took) = commits(&mut writers, setting.turn(), move |_, _| {
             increment(name(CLIENTS))
         })
         .await?;
         of_one += count;
         let hot = rate(count, took);
-        let (count, took) = commits(&clients, setting.turn(), move |client, _| {
+        let (count, took) = commits(&mut writers, setting.turn(), move |client, _| {
             increment(name(client))
         })
         .await?;
@@ -335,7 +340,7 @@ pub async fn single(setting: &Setting<'_>) -> Result<()> {
     const SAMPLES: usize = 2_000;
     let server = setting.server("single").await?;
     let mut keeper = Keeper::start(server.data(), &setting.folder.join("logs"))?;
-    let mut client = Client::new(server.connect().await?);
+    let mut client = Writer::Unary(Client::new(server.connect().await?));
     let name = |number: usize| format!("{DATABASE}/documents/single/{number:07}-abcdefghijk");
     // The first ones say how large they are, and warm up.
     const FIRST: usize = 100;
