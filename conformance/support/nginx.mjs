@@ -11,6 +11,7 @@ import { answers, freePort } from './server.mjs';
 const START_MS_MAX = 10_000;
 // Debian keeps it where only administrators look.
 const PATH = `${process.env.PATH}:/usr/sbin:/usr/local/sbin`;
+const BINARY = process.env.NGINX_BIN ?? 'nginx';
 
 const configuration = (folder, port, upstream, settings) => `
 daemon off;
@@ -45,7 +46,7 @@ export class Nginx {
     const file = path.join(nginx.folder, 'nginx.conf');
     await writeFile(file, configuration(nginx.folder, port, upstream, settings));
     // -e: where it complains before it has read its configuration.
-    nginx.child = spawn('nginx', ['-c', file, '-p', nginx.folder, '-e', path.join(nginx.folder, 'error.log')], {
+    nginx.child = spawn(BINARY, ['-c', file, '-p', nginx.folder, '-e', path.join(nginx.folder, 'error.log')], {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: { ...process.env, PATH },
     });

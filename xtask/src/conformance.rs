@@ -1,5 +1,5 @@
-//! The published SDKs for Node, browsers and Python against the built server, and the same requests to the official
-//! emulator.
+//! The published SDKs for Node, browsers and Python against the built server, the table of what they can do with it, and
+//! the same requests to the official emulator.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,8 +9,16 @@ use anyhow::{Result, bail};
 use crate::build::{cache, cargo, must, root, target};
 use crate::prepare;
 
-/// Ends the name of a suite for Node.
+/// Ends the name of a suite for Node, which may drive a browser.
 const NODE_SUITE: &str = ".test.mjs";
+/// Where the suites are that drive a browser; alone on the command line, all of them.
+const BROWSER_SUITES: &str = "browser";
+/// Runs a suite for Python and keeps its results.
+const PYTHON_RUNNER: &str = "support/results.py";
+/// Keeps the results of suites for Node; a path from their folder.
+const NODE_RESULTS: &str = "./support/results.mjs";
+/// Makes `docs/compatibility.md` of the results.
+const TABLE: &str = "compatibility.mjs";
 /// The suites for Python; `FILE` on the command line.
 const PYTHON_SUITES: [&str; 2] = ["python/suite.py", "python/contention.py"];
 /// What is run for how evenly clients fare that want the same; a part of the suites.
@@ -18,9 +26,14 @@ const CONTENTION: [&str; 2] = ["contention.test.mjs", "python/contention.py"];
 /// Has these suites hold the slowest client against the median, which a test must not.
 const FAIRNESS: (&str, &str) = ("CONTENTION_FAIRNESS", "1");
 
-/// Builds the server, installs the SDKs as the lock files name them, runs the suites one after the other.
+/// Builds the server, installs the SDKs as the lock files name them, runs the suites one after the other. When all of them
+/// have run, `docs/compatibility.md` must say what came of them.
 pub fn conformance(files: &[String]) -> Result<()> {
-    suites(files, None)
+    suites(files, None)?;
+    match files.is_empty() {
+        true => table("--check"),
+        false => Ok(()),
+    }
 }
 
 /// The suites about contention alone, with the bound on how much longer the slowest client may take.
@@ -28,33 +41,68 @@ pub fn contention() -> Result<()> {
     suites(&CONTENTION.map(str::to_owned), Some(FAIRNESS))
 }
 
+/// Runs all suites and writes `docs/compatibility.md` from what came of them; `--last` writes it from what is kept of
+/// earlier runs.
+pub fn compatibility(arguments: &[String]) -> Result<()> {
+    match arguments {
+        [] => suites(&[], None)?,
+        [last] if last == "--last" => {}
+        _ => bail!("compatibility takes nothing or --last"),
+    }
+    table("--write")
+}
+
+fn table(what: &str) -> Result<()> {
+    let mut node = Command::new(install()?);
+    node.current_dir(root()?.join("conformance"))
+        .env("WATCHFIRE_RESULTS", results()?)
+        .args([TABLE, what]);
+    must(node, TABLE)
+}
+
+/// What became of each test when it ran last, a file for each suite.
+fn results() -> Result<PathBuf> {
+    Ok(target()?.join("conformance"))
+}
+
 fn suites(files: &[String], variable: Option<(&str, &str)>) -> Result<()> {
     prepare::compilers()?;
     let binary = built()?;
     let folder = root()?.join("conformance");
+    let results = results()?;
     let (python, node): (Vec<&String>, Vec<&String>) =
         files.iter().partition(|file| file.ends_with(".py"));
-    let mut suites: Vec<PathBuf> = node.iter().map(PathBuf::from).collect();
+    let mut suites = Vec::new();
+    for file in node {
+        match file.trim_end_matches('/') {
+            BROWSER_SUITES => suites.extend(node_suites(&folder.join(BROWSER_SUITES))?),
+            file => suites.push(PathBuf::from(file)),
+        }
+    }
     if files.is_empty() {
-        suites.extend(
-            std::fs::read_dir(&folder)?
-                .flatten()
-                .map(|entry| entry.path())
-                .filter(|path| path.to_string_lossy().ends_with(NODE_SUITE)),
-        );
-        suites.sort();
-        if suites.is_empty() {
-            bail!("no suites (*{NODE_SUITE}) in conformance/");
+        suites = node_suites(&folder)?;
+        suites.extend(node_suites(&folder.join(BROWSER_SUITES))?);
+        // What is kept is of one run then, and of nothing that is gone.
+        if results.exists() {
+            std::fs::remove_dir_all(&results)?;
         }
     }
     // The suite for Python reads the same data, which comes with the packages for Node.
     let call = install()?;
     if !suites.is_empty() {
         let mut node = Command::new(call);
+        if suites.iter().any(|suite| is_for_browsers(suite)) {
+            prepare::chromium()?;
+            node.env("NGINX_BIN", prepare::nginx()?);
+        }
         node.current_dir(&folder)
             .env("WATCHFIRE_BIN", &binary)
+            .env("WATCHFIRE_RESULTS", &results)
             .envs(variable)
-            .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
+            .args(["--test", "--test-concurrency=1"])
+            .args(["--test-reporter=spec", "--test-reporter-destination=stdout"])
+            .arg(format!("--test-reporter={NODE_RESULTS}"))
+            .arg("--test-reporter-destination=stdout")
             .args(suites);
         must(node, "conformance suites")?;
     }
@@ -67,12 +115,33 @@ fn suites(files: &[String], variable: Option<(&str, &str)>) -> Result<()> {
         command
             .current_dir(&folder)
             .env("WATCHFIRE_BIN", &binary)
+            .env("WATCHFIRE_RESULTS", &results)
             .envs(variable)
-            .args(["-W", "ignore"])
+            .args(["-W", "ignore", PYTHON_RUNNER])
             .arg(&suite);
         must(command, &suite.display().to_string())?;
     }
     Ok(())
+}
+
+/// The suites for Node in one folder, by their names.
+fn node_suites(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut suites: Vec<PathBuf> = std::fs::read_dir(folder)?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().ends_with(NODE_SUITE))
+        .collect();
+    suites.sort();
+    if suites.is_empty() {
+        bail!("no suites (*{NODE_SUITE}) in {}", folder.display());
+    }
+    Ok(suites)
+}
+
+fn is_for_browsers(suite: &Path) -> bool {
+    suite
+        .parent()
+        .is_some_and(|folder| folder.ends_with(BROWSER_SUITES))
 }
 
 /// Prints the differences between the built server and the official emulator as a list.

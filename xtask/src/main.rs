@@ -21,7 +21,11 @@ usage: cargo xtask COMMAND
   tidy            the walls between crates and modules, and the house rules of style
   conformance [FILE...]
                   the published SDKs (Node, browsers, Python) against the built server: all
-                  suites, or some of conformance/*.test.mjs and conformance/python/*.py
+                  suites, or some of conformance/*.test.mjs and conformance/python/*.py, or `browser`
+                  for those in headless Chromium
+  compatibility [--last]
+                  by hand: all suites, then docs/compatibility.md from what came of them; --last
+                  writes it from what is kept of earlier runs
   differential    by hand: the same requests to a server and to the official emulator
   kills [--times N] [--clients N] [--seed N]
                   by hand: a hundred times kill -9 under the load of 64 clients of the published SDK
@@ -42,6 +46,7 @@ fn main() -> Result<()> {
         Some("ci") => ci::ci(),
         Some("tidy") => tidy::tidy(&build::root()?),
         Some("conformance") => conformance::conformance(&rest),
+        Some("compatibility") => conformance::compatibility(&rest),
         Some("differential") => conformance::differential(&rest),
         Some("kills") => conformance::kills(&rest),
         Some("contention") => conformance::contention(),

@@ -115,6 +115,66 @@ pub fn python() -> Result<PathBuf> {
     Ok("python3".into())
 }
 
+/// Chromium for the published SDK in browsers, and openssl for the certificates of its tests. `CHROMIUM_BIN` may name
+/// another; the tests look where Debian puts it.
+pub fn chromium() -> Result<()> {
+    let mut missing = Vec::new();
+    let there = ["chromium", "chromium-browser", "google-chrome"];
+    if std::env::var_os("CHROMIUM_BIN").is_none() && !there.iter().any(|name| on_path(name)) {
+        missing.push("chromium");
+    }
+    if !on_path("openssl") {
+        missing.push("openssl");
+    }
+    install(&missing, "to run the published SDK in a browser")
+}
+
+/// The nginx that stands between browsers and a server; returns the one to call. Where there is none, Debian's package is
+/// unpacked into the cache folder and not installed: that would start a web server for everybody on port 80.
+pub fn nginx() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os("NGINX_BIN") {
+        return Ok(given.into());
+    }
+    let folder = cache()?.join("nginx");
+    // Debian keeps it where only administrators look.
+    let places = [
+        PathBuf::from("/usr/sbin/nginx"),
+        folder.join("usr/sbin/nginx"),
+    ];
+    if on_path("nginx") {
+        return Ok("nginx".into());
+    }
+    if let Some(there) = places.iter().find(|place| place.is_file()) {
+        return Ok(there.clone());
+    }
+    if !on_path("apt-get") {
+        bail!("needed to hold browsers behind a proxy: nginx; please install it and try again");
+    }
+    println!(
+        "xtask: unpacking Debian's nginx into {}, to hold browsers behind a proxy",
+        folder.display()
+    );
+    std::fs::create_dir_all(&folder)?;
+    update()?;
+    let mut download = Command::new("apt-get");
+    download
+        .current_dir(&folder)
+        .args(["download", "-qq", "nginx"]);
+    must(download, "apt-get download nginx")?;
+    for package in std::fs::read_dir(&folder)?.flatten() {
+        if package.path().extension().is_some_and(|end| end == "deb") {
+            let mut unpack = Command::new("dpkg-deb");
+            unpack.arg("-x").arg(package.path()).arg(&folder);
+            must(unpack, "dpkg-deb -x")?;
+        }
+    }
+    let unpacked = folder.join("usr/sbin/nginx");
+    if !unpacked.is_file() {
+        bail!("Debian's package of nginx was expected to hold usr/sbin/nginx, and does not");
+    }
+    Ok(unpacked)
+}
+
 fn has_libclang() -> bool {
     if std::env::var_os("LIBCLANG_PATH").is_some() {
         return true;
@@ -161,13 +221,17 @@ fn install(packages: &[&str], why: &str) -> Result<()> {
         bail!("needed {why}: {list} (Debian's names); please install them and try again");
     }
     println!("xtask: installing {list} with apt-get, {why}");
-    let mut update = apt();
-    update.args(["update", "-qq"]);
-    must(update, "apt-get update")?;
+    update()?;
     let mut command = apt();
     command.args(["install", "-y", "-qq", "--no-install-recommends"]);
     command.args(packages);
     must(command, &format!("apt-get install {list}"))
+}
+
+fn update() -> Result<()> {
+    let mut update = apt();
+    update.args(["update", "-qq"]);
+    must(update, "apt-get update")
 }
 
 /// `apt-get`, through sudo for those who are not root.
