@@ -51,7 +51,7 @@ const FEATURES = [
   ['Edits made offline', { node: NOT_OFFERED, python: NOT_OFFERED, web: 'offline.test.mjs > edits made offline', streaming: `${CACHE}singleTab + ${CACHE}multipleTabs`, ...LITE_ONLY_ASKS }],
   ['A cache that outlives the page, and is told only what changed', { ...PAGE_ONLY, streaming: `${CACHE}singleTab + ${CACHE}multipleTabs`, ...LITE_ONLY_ASKS }],
   ['Tabs that share a cache', { ...PAGE_ONLY, streaming: `${CACHE}tabs of one profile`, ...LITE_ONLY_ASKS }],
-  ['Bundles', { python: NOT_OFFERED, streaming: `${PAGE}a bundle is loaded`, ...LITE_ONLY_ASKS }],
+  ['Bundles', { streaming: `${PAGE}a bundle is loaded`, ...LITE_ONLY_ASKS }],
   ['Behind a proxy that passes answers on', { streaming: `${way('behind nginx that passes answers on')}` }],
   ['Behind a proxy that holds answers back', { streaming: NOT_OFFERED, polling: `${way('behind nginx that holds answers back')}` }],
   ['HTTP/2 with TLS: thirty clients in one page, twenty in ten tabs', { ...PAGE_ONLY, streaming: H2, ...LITE_ONLY_ASKS }],
