@@ -80,8 +80,14 @@ class NoteView {
     this.draw();
   }
 
+  /** Shows that there is more text than fits. */
+  private fade(): void {
+    this.root.toggleAttribute('data-long', this.text.scrollHeight > this.text.clientHeight + 1);
+  }
+
   /** Puts it where it belongs, and keeps all of it on the board. */
   draw(): void {
+    this.fade();
     const { width, height } = this.notes.size;
     const keep = (middle: number, own: number, whole: number) =>
       Math.max(0, Math.min(middle * whole - own / 2, whole - own));

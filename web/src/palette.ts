@@ -1,6 +1,7 @@
-// The colours and the names that visitors get. style.css knows the colours by the same names.
+// The colours and the names that visitors get. style.css knows the colours by the same names. They stand in the order in
+// which they are given out: each is far from the one before.
 
-export const COLOURS = ['ember', 'amber', 'moss', 'teal', 'sky', 'indigo', 'plum', 'rose'] as const;
+export const COLOURS = ['ember', 'sky', 'moss', 'plum', 'amber', 'indigo', 'teal', 'rose'] as const;
 export type Colour = (typeof COLOURS)[number];
 
 const NAMES = [
@@ -13,13 +14,19 @@ export function colourOf(sent: unknown): Colour {
   return COLOURS.find(colour => colour === sent) ?? COLOURS[0];
 }
 
-/** One of those that the fewest have. */
-function rarest<T>(choices: readonly T[], taken: readonly T[]): T {
+/** Those that the fewest have. */
+function rarest<T>(choices: readonly T[], taken: readonly T[]): T[] {
   const uses = choices.map(choice => taken.filter(other => other === choice).length);
   const least = Math.min(...uses);
-  const rare = choices.filter((_, index) => uses[index] === least);
-  return rare[Math.floor(Math.random() * rare.length)] as T;
+  return choices.filter((_, index) => uses[index] === least);
 }
 
-export const rarestColour = (taken: readonly Colour[]): Colour => rarest(COLOURS, taken);
-export const rarestName = (taken: readonly string[]): string => rarest(NAMES, taken);
+export function rarestColour(taken: readonly Colour[]): Colour {
+  return rarest(COLOURS, taken)[0] ?? COLOURS[0];
+}
+
+/** One at random, so that two who come at once seldom have the same. */
+export function rarestName(taken: readonly string[]): string {
+  const names = rarest(NAMES, taken);
+  return names[Math.floor(Math.random() * names.length)] ?? 'Visitor';
+}

@@ -5,13 +5,13 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::build::{cargo, must, root};
-use crate::{conformance, prepare, sim, tidy};
+use crate::{conformance, prepare, sim, tidy, web};
 
 /// What property tests draw their cases from here: the same commit is judged alike each time, and a case that is found
 /// by chance is found by whoever runs `cargo test`, which draws anew.
 const PROPERTY_SEED: &str = "2026";
 
-/// Format, tidy, clippy, tests, simulated worlds, then the published SDKs; stops at the first failure.
+/// Format, tidy, clippy, tests, simulated worlds, the page, then the published SDKs; stops at the first failure.
 pub fn ci() -> Result<()> {
     let start = Instant::now();
     step("what the build needs", || {
@@ -46,6 +46,7 @@ pub fn ci() -> Result<()> {
     step("simulated worlds", || {
         sim::sim(&["--seeds".to_owned(), sim::CI_SEEDS.to_owned()])
     })?;
+    step("the page", || web::web(&["--check".to_owned()]))?;
     step("conformance", || conformance::conformance(&[]))?;
     println!("xtask: all passed in {:.0?}", start.elapsed());
     Ok(())

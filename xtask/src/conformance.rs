@@ -177,17 +177,7 @@ fn built() -> Result<PathBuf> {
 fn install() -> Result<PathBuf> {
     let node = prepare::node()?;
     let folder = root()?.join("conformance");
-    let stamp = folder.join("node_modules").join(".installed-lock");
-    let lock = std::fs::read(folder.join("package-lock.json"))?;
-    if std::fs::read(&stamp).is_ok_and(|installed| installed == lock) {
-        return Ok(node);
-    }
-    println!("xtask: installing the published SDKs with npm ci in conformance/");
-    let mut npm = Command::new("npm");
-    npm.current_dir(&folder)
-        .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
-    must(npm, "npm ci")?;
-    std::fs::write(stamp, lock)?;
+    prepare::packages(&folder)?;
     Ok(node)
 }
 

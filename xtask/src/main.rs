@@ -10,6 +10,7 @@ mod prepare;
 mod run;
 mod sim;
 mod tidy;
+mod web;
 
 use anyhow::{Result, bail};
 
@@ -26,6 +27,7 @@ usage: cargo xtask COMMAND
   compatibility [--last]
                   by hand: all suites, then docs/compatibility.md from what came of them; --last
                   writes it from what is kept of earlier runs
+  web [--check]   builds the page /demo into web/dist, or says whether it is what the sources give
   differential    by hand: the same requests to a server and to the official emulator
   kills [--times N] [--clients N] [--seed N]
                   by hand: a hundred times kill -9 under the load of 64 clients of the published SDK
@@ -53,6 +55,7 @@ fn main() -> Result<()> {
         Some("oracle") => oracle::oracle(&rest),
         Some("sim") => sim::sim(&rest),
         Some("bench") => run::bench(&rest),
+        Some("web") => web::web(&rest),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
             Ok(())

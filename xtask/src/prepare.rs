@@ -81,6 +81,22 @@ pub fn node() -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// The packages of a folder for Node, as its lock file names them: `npm ci`, unless that is what is there already.
+pub fn packages(folder: &Path) -> Result<()> {
+    let stamp = folder.join("node_modules").join(".installed-lock");
+    let lock = std::fs::read(folder.join("package-lock.json"))?;
+    if std::fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+        return Ok(());
+    }
+    println!("xtask: npm ci in {}", folder.display());
+    let mut npm = Command::new("npm");
+    npm.current_dir(folder)
+        .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
+    must(npm, "npm ci")?;
+    std::fs::write(stamp, lock)?;
+    Ok(())
+}
+
 fn node_major(node: &Path) -> Option<u32> {
     let output = Command::new(node).arg("--version").output().ok()?;
     let version = String::from_utf8(output.stdout).ok()?;
