@@ -3,6 +3,9 @@
 //! A connection costs a socket and a small task until it speaks; one that has not sent what every client
 //! of HTTP/2 begins with within `OPENING_MAX` is dropped. Afterwards the keep-alive of HTTP/2 finds out
 //! who is gone.
+//!
+//! An encrypted one is taken in the same way, and goes on when keys have been exchanged. That happens in tasks of its own,
+//! so that nobody waits for another's network, and is bounded in time and number.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,11 +14,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::stream::{self, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::Sleep;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// How long a connection may stay before it has sent `OPENING_LEN` bytes.
@@ -38,6 +45,13 @@ const FILES_RESERVED: usize = 1_024;
 
 /// Pause after the system could not give a connection, mostly for want of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a connection may take to exchange keys.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// Connections that exchange keys at the same time. One costs some tens of KiB meanwhile; further ones wait in the
+/// system's queue until one is done or its time is over.
+const HANDSHAKES_MAX: usize = 1_024;
 
 /// How many connections this process takes: as many as its open files allow, after asking the
 /// system for the most that it grants.
@@ -107,24 +121,72 @@ pub fn connections(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection keeps delaying small packets");
         }
-        let silence = Some(Box::pin(tokio::time::sleep(OPENING_MAX)));
-        Some((
-            Ok(Connection {
-                stream,
-                silence,
-                heard: 0,
-                gathered: false,
-                _permit: permit,
-            }),
-            (listener, permits),
-        ))
+        let connection = Connection::new(Transport::Plain(stream), permit);
+        Some((Ok(connection), (listener, permits)))
     })
+}
+
+/// The same connections once they are encrypted, in the order in which they are ready; those that do not get so far are
+/// dropped. Needs a Tokio runtime.
+pub fn encrypted(
+    connections: impl Stream<Item = io::Result<Connection>> + Send + 'static,
+    acceptor: TlsAcceptor,
+) -> impl Stream<Item = io::Result<Connection>> {
+    let state = (connections.boxed(), JoinSet::new(), acceptor);
+    stream::unfold(
+        state,
+        |(mut connections, mut handshakes, acceptor)| async move {
+            loop {
+                tokio::select! {
+                    Some(done) = handshakes.join_next() => match done {
+                        Ok(Some(connection)) => {
+                            return Some((Ok(connection), (connections, handshakes, acceptor)));
+                        }
+                        Ok(None) => {}
+                        Err(error) => tracing::error!(%error, "the task of a connection failed"),
+                    },
+                    next = connections.next(), if handshakes.len() < HANDSHAKES_MAX => match next? {
+                        Ok(connection) => {
+                            handshakes.spawn(encrypt(connection, acceptor.clone()));
+                        }
+                        Err(error) => return Some((Err(error), (connections, handshakes, acceptor))),
+                    },
+                }
+            }
+        },
+    )
+}
+
+/// Exchanges keys; nothing when that fails or takes too long.
+async fn encrypt(connection: Connection, acceptor: TlsAcceptor) -> Option<Connection> {
+    let Connection {
+        transport,
+        _permit: permit,
+        ..
+    } = connection;
+    let Transport::Plain(stream) = transport else {
+        return None;
+    };
+    match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Some(Connection::new(
+            Transport::Encrypted(Box::new(stream)),
+            permit,
+        )),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a connection was not encrypted");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("a connection took too long to exchange keys");
+            None
+        }
+    }
 }
 
 /// One connection.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    transport: Transport,
     /// Runs until `OPENING_LEN` bytes have come; absent afterwards.
     silence: Option<Pin<Box<Sleep>>>,
     /// Bytes that have come while `silence` runs.
@@ -134,11 +196,47 @@ pub struct Connection {
     _permit: OwnedSemaphorePermit,
 }
 
+/// By what the bytes come and go.
+#[derive(Debug)]
+enum Transport {
+    Plain(TcpStream),
+    Encrypted(Box<TlsStream<TcpStream>>),
+}
+
+/// What both can do.
+trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
+impl Transport {
+    fn duplex(&mut self) -> Pin<&mut dyn Duplex> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream),
+            Self::Encrypted(stream) => Pin::new(stream.as_mut()),
+        }
+    }
+}
+
+impl Connection {
+    fn new(transport: Transport, permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            transport,
+            silence: Some(Box::pin(tokio::time::sleep(OPENING_MAX))),
+            heard: 0,
+            gathered: false,
+            _permit: permit,
+        }
+    }
+}
+
 impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
+        match &self.transport {
+            Transport::Plain(stream) => stream.connect_info(),
+            Transport::Encrypted(stream) => stream.get_ref().0.connect_info(),
+        }
     }
 }
 
@@ -149,7 +247,7 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let filled = buffer.filled().len();
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+        match self.transport.duplex().poll_read(cx, buffer) {
             Poll::Ready(read) => {
                 if self.silence.is_some() {
                     self.heard += buffer.filled().len() - filled;
@@ -188,23 +286,23 @@ impl AsyncWrite for Connection {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.transport.duplex().poll_write(cx, bytes)
     }
 
     /// No: the protocol library then copies payloads below 1 KiB into its buffer and sends many in one write. With
     /// vectored writes it does so below 256 bytes only and makes a system call for each larger one, which was most of
-    /// what it cost to tell a thousand streams of a change.
+    /// what it cost to tell a thousand streams of a change. Encrypted, one write is few records, and one system call.
     fn is_write_vectored(&self) -> bool {
         false
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.gathered = false;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.transport.duplex().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.transport.duplex().poll_shutdown(cx)
     }
 }
 

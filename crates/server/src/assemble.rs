@@ -22,6 +22,7 @@ use crate::config::{self, Serve};
 use crate::databases::{Databases, OpenStore};
 use crate::error::Error;
 use crate::front::backup::Backups;
+use crate::front::cors::Cors;
 use crate::front::grpc_message::GrpcMessageLayer;
 use crate::front::http::{HttpFront, HttpFrontsLayer};
 use crate::front::pages::Pages;
@@ -29,8 +30,10 @@ use crate::front::{admin, check, grpc, health, metrics};
 use crate::health::Health;
 use crate::indexes::file::{self, FileError};
 use crate::indexes::first::FirstIndexes;
+use crate::origin::AllowedOrigins;
 use crate::service::backup::TakeBackup;
 use crate::service::commit::random;
+use crate::tls::{Tls, TlsError, TlsFiles};
 
 /// How long calls in flight may take after the order to stop. One connection that never finishes its
 /// request uses all of it, so that it and `CLOSE_MAX` must end before those who run servers lose patience
@@ -66,6 +69,23 @@ const HEADERS_MAX: u32 = 64 * 1024;
 /// Why the server could not start, go on, or end cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    /// Others could read and change what goes over the network, and nobody has said that they may.
+    #[error(
+        "{flag} {address} can be reached from other machines and would not be encrypted. Either encrypt (--tls-cert FILE \
+         --tls-key FILE, for --listen), or listen on this machine alone (as in {flag} 127.0.0.1:{port}), or say that the \
+         network can be trusted (--allow-plaintext)",
+        port = .address.port(),
+    )]
+    Plaintext {
+        flag: &'static str,
+        address: SocketAddr,
+    },
+    /// Only one of the two was named.
+    #[error("--tls-cert and --tls-key belong together: expected both, or none")]
+    HalfTls,
+    /// The certificate or its key cannot be used.
+    #[error("cannot encrypt")]
+    Tls(#[from] TlsError),
     /// Another process holds the data folder, or it cannot be read: see the source.
     #[error("cannot open the data folder {}", .folder.display())]
     Folder {
@@ -107,6 +127,7 @@ pub enum Failure {
 /// A running server.
 pub struct Server {
     address: SocketAddr,
+    encrypted: bool,
     admin_address: Option<SocketAddr>,
     data: Option<PathBuf>,
     shutdown: CancellationToken,
@@ -120,6 +141,10 @@ impl Server {
     pub async fn start(serve: Serve) -> Result<Self, Failure> {
         let Serve {
             listen,
+            tls_cert,
+            tls_key,
+            allow_plaintext,
+            allow_origins,
             admin_listen,
             data,
             memory,
@@ -130,6 +155,22 @@ impl Server {
             history,
         } = serve;
         bear_file_limits();
+        let tls = match (tls_cert, tls_key) {
+            (Some(certificates), Some(key)) => Some(Tls::read(TlsFiles { certificates, key })?),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => return Err(Failure::HalfTls),
+        };
+        if !allow_plaintext {
+            let plain = [
+                ("--listen", Some(listen).filter(|_| tls.is_none())),
+                ("--admin-listen", admin_listen),
+            ];
+            for (flag, address) in plain {
+                if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
+                    return Err(Failure::Plaintext { flag, address });
+                }
+            }
+        }
         let settings = settings(index_mode, concurrency, history);
         let first_indexes = match indexes {
             None => None,
@@ -201,17 +242,34 @@ impl Server {
             Some(listener) => {
                 let connections = accept::connections(listener, ADMIN_CONNECTIONS_MAX);
                 let pages = Pages::new(vec![metrics_page(), health::page(health.clone())]);
+                let no_strangers = Cors::new(AllowedOrigins::new(&[], false));
                 let serving = transport::Server::builder()
                     .accept_http1(true)
                     .http2_max_header_list_size(HEADERS_MAX)
-                    .layer(HttpFrontsLayer::new(vec![Box::new(pages)]))
+                    .layer(HttpFrontsLayer::new(vec![Box::new(pages)], no_strangers))
                     .add_service(health_service.clone())
                     .serve_with_incoming_shutdown(connections, shutdown.clone().cancelled_owned());
                 Either::Right(serving)
             }
         };
+        let allowed = AllowedOrigins::new(&allow_origins, address.ip().is_loopback());
+        if allowed == AllowedOrigins::Any {
+            tracing::warn!(
+                "--allow-origin * lets every web page, of every site that a user of this server's network visits, read and write"
+            );
+        }
         let fronts: Vec<Box<dyn HttpFront>> = vec![Box::new(Pages::new(pages))];
         let connections = accept::connections(listener, accept::connections_max());
+        let encrypted = tls.is_some();
+        let connections = match tls {
+            None => Either::Left(connections),
+            Some(tls) => {
+                let encrypted = accept::encrypted(connections, tls.acceptor()?);
+                // It ends by itself at the shutdown.
+                drop(tokio::spawn(tls.follow(shutdown.clone())));
+                Either::Right(encrypted)
+            }
+        };
         let serving = transport::Server::builder()
             .accept_http1(true)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -221,7 +279,7 @@ impl Server {
             .http2_max_pending_accept_reset_streams(Some(UNSEEN_CANCELLED_CALLS_MAX))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .layer(HttpFrontsLayer::new(fronts))
+            .layer(HttpFrontsLayer::new(fronts, Cors::new(allowed)))
             .layer(GrpcMessageLayer)
             .add_service(grpc::service(databases.clone(), shutdown.clone()))
             .add_service(admin::service(databases.clone()))
@@ -232,6 +290,7 @@ impl Server {
         let serving = async move { future::try_join(serving, admin_serving).await.map(|_| ()) };
         Ok(Self {
             address,
+            encrypted,
             admin_address,
             data,
             shutdown,
@@ -266,19 +325,42 @@ impl Server {
         let admin = self.admin_address.map_or_else(String::new, |admin| {
             format!("\nMetrics and health are at http://{admin}/metrics and /health")
         });
+        let (node, web) = if self.encrypted {
+            (
+                format!(
+                    "  const {{ Firestore }} = require('@google-cloud/firestore');
+  const db = new Firestore({{ projectId: 'demo', host: '{reach}', ssl: true }});"
+                ),
+                format!(
+                    "  import {{ initializeApp }} from 'firebase/app'; import {{ initializeFirestore }} from 'firebase/firestore';
+  const db = initializeFirestore(initializeApp({{ projectId: 'demo' }}), {{ host: '{reach}', ssl: true }});
+(By the name that the certificate has, in place of {host}.)"
+                ),
+            )
+        } else {
+            (
+                format!(
+                    "  process.env.FIRESTORE_EMULATOR_HOST = '{reach}';
+  const {{ Firestore }} = require('@google-cloud/firestore');
+  const db = new Firestore({{ projectId: 'demo' }});"
+                ),
+                format!(
+                    "  import {{ initializeApp }} from 'firebase/app'; import {{ getFirestore, connectFirestoreEmulator }} from 'firebase/firestore';
+  const db = getFirestore(initializeApp({{ projectId: 'demo' }}));
+  connectFirestoreEmulator(db, '{host}', {port});"
+                ),
+            )
+        };
+        let encrypted = if self.encrypted { ", encrypted" } else { "" };
         format!(
-            "Watchfire listens on {address}{admin}
+            "Watchfire listens on {address}{encrypted}{admin}
 {data}
 
 Node SDK:
-  process.env.FIRESTORE_EMULATOR_HOST = '{reach}';
-  const {{ Firestore }} = require('@google-cloud/firestore');
-  const db = new Firestore({{ projectId: 'demo' }});
+{node}
 
 Web SDK:
-  import {{ initializeApp }} from 'firebase/app'; import {{ getFirestore, connectFirestoreEmulator }} from 'firebase/firestore';
-  const db = getFirestore(initializeApp({{ projectId: 'demo' }}));
-  connectFirestoreEmulator(db, '{host}', {port});
+{web}
 ",
             address = self.address,
         )
@@ -298,6 +380,7 @@ Web SDK:
             databases,
             embedded,
             address: _,
+            encrypted: _,
             admin_address: _,
             data: _,
         } = self;

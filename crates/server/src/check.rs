@@ -16,7 +16,7 @@ use watchfire_storage::embedded::Embedded;
 use crate::assemble::SystemClock;
 use crate::client;
 use crate::client::connect::RemoteError;
-use crate::config::Check;
+use crate::config::{Asked, Check};
 use crate::service::check::Checked;
 
 /// Why the command failed.
@@ -72,11 +72,13 @@ pub async fn run(settings: Check, out: &mut impl Write) -> Result<(), CheckError
         data,
         repair: repairs,
         server,
+        tls_ca,
         database,
     } = settings;
     // The command line takes both or none.
     if let (Some(server), Some(name)) = (server, database) {
-        let Checked { found, repaired } = client::check::check(&server, &name, repairs).await?;
+        let asked = Asked { server, tls_ca };
+        let Checked { found, repaired } = client::check::check(&asked, &name, repairs).await?;
         let name = name.to_string();
         print(&name, &found, out)?;
         let mut left = found;

@@ -2,12 +2,13 @@
 //!
 //! # How a request goes
 //!
-//! `accept` takes connections, `front` turns the protocol's bytes into the words of the model and
+//! `accept` takes connections, `tls` has what they are encrypted with, `front` turns the protocol's bytes into the words of the model and
 //! back, `service` carries out each operation once for every front, `databases` finds the open
 //! database by its name, `answers` bounds what queries take at once, `metrics` counts
 //! what they read and what listeners are sent, `health` says whether the store is well, and `status` turns every failure into a code and a sentence, in one place.
 //! `indexes` knows index definitions outside the protocol. `backup` copies all data and puts copies in their place.
 //! `client` is the commands that ask a running server: about its indexes, for a backup, for the documents of a database.
+//! `origin` says whose web pages may ask.
 //! `check` is the command that looks at the data of a stopped server, or has a running one look at its own.
 //! `assemble` is the only module that constructs things; nothing is global.
 //!
@@ -41,5 +42,7 @@ pub mod front;
 pub mod health;
 pub mod indexes;
 pub mod metrics;
+pub mod origin;
 pub mod service;
 pub mod status;
+pub mod tls;

@@ -78,6 +78,7 @@ async fn back_up(server: &Server, directory: PathBuf) -> Result<String, String> 
         directory,
         asked: Asked {
             server: server.address().to_string(),
+            tls_ca: None,
         },
     };
     let done = command::run(settings, &mut out).await;

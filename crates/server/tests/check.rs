@@ -113,6 +113,7 @@ async fn checked(folder: &Path, repair: bool) -> (Result<(), CheckError>, String
         data,
         repair,
         server: None,
+        tls_ca: None,
         database: None,
     };
     let result = run(check, &mut out).await;
@@ -126,6 +127,7 @@ async fn asked(server: &str, repair: bool) -> (Result<(), CheckError>, String) {
         data: PathBuf::from("/nowhere"),
         repair,
         server: Some(server.to_owned()),
+        tls_ca: None,
         database: Some(DatabaseName::parse(NAMES[1]).unwrap()),
     };
     let result = run(check, &mut out).await;

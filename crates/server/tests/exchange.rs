@@ -52,6 +52,7 @@ fn remote(server: &Server, database: &str) -> Remote {
     Remote {
         asked: Asked {
             server: server.address().to_string(),
+            tls_ca: None,
         },
         project: Some("p".to_owned()),
         database: database.to_owned(),

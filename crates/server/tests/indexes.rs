@@ -131,6 +131,7 @@ impl Clients {
         Remote {
             asked: Asked {
                 server: self.server.address().to_string(),
+                tls_ca: None,
             },
             project: Some("p".to_owned()),
             database: "(default)".to_owned(),

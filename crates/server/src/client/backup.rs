@@ -6,7 +6,7 @@ use watchfire_wire::pb::watchfire;
 use watchfire_wire::pb::watchfire::admin_client::AdminClient;
 
 use crate::client::connect::{RemoteError, connect};
-use crate::config::{Asked, Backup};
+use crate::config::Backup;
 
 /// Why the command failed.
 #[derive(Debug, thiserror::Error)]
@@ -21,10 +21,7 @@ pub enum CommandError {
 
 /// Waits until the backup is complete, however long that takes, and says what is in it.
 pub async fn run(settings: Backup, out: &mut impl Write) -> Result<(), CommandError> {
-    let Backup {
-        directory,
-        asked: Asked { server },
-    } = settings;
+    let Backup { directory, asked } = settings;
     // Server and command share the disk, but not the folder in which they were started.
     let directory = std::path::absolute(directory)?;
     // The protocol carries texts: a path that is none would become another one.
@@ -35,7 +32,7 @@ pub async fn run(settings: Backup, out: &mut impl Write) -> Result<(), CommandEr
     let request = watchfire::BackupRequest {
         directory: named.to_owned(),
     };
-    let mut admin = AdminClient::new(connect(&server).await?);
+    let mut admin = AdminClient::new(connect(&asked).await?);
     let backup = admin.backup(request).await.map_err(RemoteError::from)?;
     let watchfire::BackupResponse {
         databases,

@@ -7,11 +7,12 @@ use watchfire_wire::pb::watchfire;
 use watchfire_wire::pb::watchfire::admin_client::AdminClient;
 
 use crate::client::connect::{RemoteError, connect};
+use crate::config::Asked;
 use crate::service::check::Checked;
 
 /// Lets the server check one of its databases, however long that takes.
 pub async fn check(
-    server: &str,
+    server: &Asked,
     database: &DatabaseName,
     repair: bool,
 ) -> Result<Checked, RemoteError> {

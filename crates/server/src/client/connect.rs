@@ -1,11 +1,15 @@
 //! The way to a running server, and what may be wrong with it or with its answers.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use watchfire_model::Invalid;
 use watchfire_wire::Refusal;
+
+use crate::config::Asked;
 
 /// How long connecting may take.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -24,6 +28,13 @@ pub enum RemoteError {
         server: String,
         #[source]
         error: tonic::transport::Error,
+    },
+    /// Without them it cannot be known whether it is the server that answers.
+    #[error("cannot read the certificates of --tls-ca {}", .file.display())]
+    Certificates {
+        file: PathBuf,
+        #[source]
+        error: std::io::Error,
     },
     /// The server said no.
     #[error("the server refused: {}", .0.message())]
@@ -62,18 +73,33 @@ impl From<Invalid> for RemoteError {
     }
 }
 
-/// Connects. `server` is an address and port, or such an URL.
-pub async fn connect(server: &str) -> Result<Channel, RemoteError> {
+/// Connects. The server is an address and port, or such an URL; `https://` means that it encrypts.
+pub async fn connect(asked: &Asked) -> Result<Channel, RemoteError> {
+    let Asked { server, tls_ca } = asked;
     let cannot = |error| RemoteError::Connect {
-        server: server.to_owned(),
+        server: server.clone(),
         error,
     };
     let url = if server.contains("://") {
-        server.to_owned()
+        server.clone()
     } else {
         format!("http://{server}")
     };
-    let endpoint = Endpoint::from_shared(url).map_err(cannot)?;
+    let encrypts = url.starts_with("https://");
+    let mut endpoint = Endpoint::from_shared(url).map_err(cannot)?;
+    if encrypts {
+        let tls = match tls_ca {
+            None => ClientTlsConfig::new().with_native_roots(),
+            Some(file) => {
+                let known = fs::read(file).map_err(|error| RemoteError::Certificates {
+                    file: file.clone(),
+                    error,
+                })?;
+                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(known))
+            }
+        };
+        endpoint = endpoint.tls_config(tls).map_err(cannot)?;
+    }
     endpoint
         .connect_timeout(CONNECT_MAX)
         .connect()

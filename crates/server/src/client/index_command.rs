@@ -92,7 +92,7 @@ pub async fn list<O: Write, R: Write>(
     console: &mut Console<O, R>,
 ) -> Result<(), CommandError> {
     let name = remote.database()?;
-    let mut database = RemoteDatabase::connect(&remote.asked.server, name).await?;
+    let mut database = RemoteDatabase::connect(&remote.asked, name).await?;
     let found = database.find().await?;
     write!(console.out, "{}", file::print(&found.set))?;
     if found.creating > 0 {
@@ -119,7 +119,7 @@ pub async fn deploy<O: Write, R: Write>(
     } = deploy;
     let name = remote.database()?;
     let wanted = file::read(&file)?;
-    let mut database = RemoteDatabase::connect(&remote.asked.server, name.clone()).await?;
+    let mut database = RemoteDatabase::connect(&remote.asked, name.clone()).await?;
     let found = database.find().await?;
     let changes = Changes::between(&found.set, &wanted);
     writeln!(console.out, "{name} on {}", remote.asked.server)?;

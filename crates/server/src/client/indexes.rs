@@ -16,6 +16,7 @@ use watchfire_wire::pb::longrunning::operations_client::OperationsClient;
 use watchfire_wire::pb::{admin, longrunning};
 
 use crate::client::connect::{PAGES_MAX, RemoteError, connect};
+use crate::config::Asked;
 use crate::indexes::set::{IndexSet, built_in};
 use crate::indexes::words::{field_index, shape, told_definition, wire_field_index};
 
@@ -41,7 +42,7 @@ pub struct RemoteDatabase {
 
 impl RemoteDatabase {
     /// Connects to the server of a database.
-    pub async fn connect(server: &str, name: DatabaseName) -> Result<Self, RemoteError> {
+    pub async fn connect(server: &Asked, name: DatabaseName) -> Result<Self, RemoteError> {
         let channel = connect(server).await?;
         Ok(Self {
             name,

@@ -1,18 +1,20 @@
 //! Fronts that speak plain HTTP, on the same port as gRPC: who takes a request, and who answers it.
 //!
 //! A request of gRPC passes at the cost of looking at its content type. Any other goes to the first front that takes it,
-//! or on to gRPC, whose transport then says what was wrong with it.
+//! or on to gRPC, whose transport then says what was wrong with it; and whatever a page asks is first judged by `cors`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures::FutureExt;
-use futures::future::{BoxFuture, Either};
+use futures::future::{self, BoxFuture, Either};
+use futures::{FutureExt, TryFutureExt};
 use http::{Request, Response, header};
 use tonic::body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
+
+use crate::front::cors::{Cors, Verdict};
 
 /// One protocol over plain HTTP.
 pub trait HttpFront: Send + Sync {
@@ -27,13 +29,15 @@ pub trait HttpFront: Send + Sync {
 #[derive(Clone)]
 pub struct HttpFrontsLayer {
     fronts: Arc<[Box<dyn HttpFront>]>,
+    cors: Cors,
 }
 
 impl HttpFrontsLayer {
     /// The first that takes a request answers it.
-    pub fn new(fronts: Vec<Box<dyn HttpFront>>) -> Self {
+    pub fn new(fronts: Vec<Box<dyn HttpFront>>, cors: Cors) -> Self {
         Self {
             fronts: fronts.into(),
+            cors,
         }
     }
 }
@@ -45,6 +49,7 @@ impl<S> Layer<S> for HttpFrontsLayer {
         HttpFronts {
             inner,
             fronts: Arc::clone(&self.fronts),
+            cors: self.cors.clone(),
         }
     }
 }
@@ -54,11 +59,13 @@ impl<S> Layer<S> for HttpFrontsLayer {
 pub struct HttpFronts<S> {
     inner: S,
     fronts: Arc<[Box<dyn HttpFront>]>,
+    cors: Cors,
 }
 
 impl<S> Service<Request<Body>> for HttpFronts<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -72,10 +79,22 @@ where
         if is_grpc(&request) {
             return Either::Left(self.inner.call(request));
         }
-        match self.fronts.iter().find(|front| front.takes(&request)) {
-            Some(front) => Either::Right(front.answer(request).map(Ok).boxed()),
-            None => Either::Left(self.inner.call(request)),
-        }
+        let told = match self.cors.judge(&request) {
+            Verdict::Answered(answer) => return Either::Right(future::ready(Ok(answer)).boxed()),
+            Verdict::Passes(told) => told,
+        };
+        let answer = match self.fronts.iter().find(|front| front.takes(&request)) {
+            Some(front) => front.answer(request).map(Ok).boxed(),
+            None => self.inner.call(request).boxed(),
+        };
+        Either::Right(
+            answer
+                .map_ok(move |mut answer| {
+                    told.tell(answer.headers_mut());
+                    answer
+                })
+                .boxed(),
+        )
     }
 }
 

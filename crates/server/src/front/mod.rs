@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod backup;
 pub mod check;
+pub mod cors;
 pub mod deadline;
 pub mod demo;
 pub mod grpc;

@@ -38,7 +38,7 @@ pub async fn run(
         read_time,
     } = settings;
     let database = remote.database()?;
-    let channel = connect(&remote.asked.server).await?;
+    let channel = connect(&remote.asked).await?;
     let mut writer = ExportWriter::create(&directory, database.clone(), clock.now())?;
     let mut reading = Reading {
         client: FirestoreClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),

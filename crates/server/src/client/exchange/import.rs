@@ -60,7 +60,7 @@ pub async fn run(
         )?;
         return Ok(());
     }
-    let client = FirestoreClient::new(connect(&remote.asked.server).await?);
+    let client = FirestoreClient::new(connect(&remote.asked).await?);
     let chosen = Chosen::of(&export, &database, &collections);
     let documents = write(chosen, count, client, progress).await?;
     writeln!(out, "Imported {documents} documents into {database}")?;
