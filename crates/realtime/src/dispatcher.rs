@@ -233,6 +233,9 @@ impl Dispatcher {
                             // A caller that no longer waits is told by its outbox.
                             let _ = reply.send(answer);
                         }
+                        Some(Command::Refuse { stream, queue, target_id, cause, reply }) => {
+                            let _ = reply.send(self.refuse(stream, queue, target_id, cause));
+                        }
                         Some(Command::Remove { stream, target_id }) => self.remove(stream, target_id),
                         Some(Command::Fail { stream, target_id, cause }) => self.fail(stream, target_id, cause),
                         Some(Command::End { stream, end }) => {
@@ -275,16 +278,8 @@ impl Dispatcher {
         queue: Arc<Queue>,
         add: AddTarget,
     ) -> Result<(), SessionError> {
-        if queue.is_over() {
-            return Err(SessionError::Ended);
-        }
-        if self.cohorts.of(stream).is_none() {
-            let session = Session::new(self.origin, Arc::clone(&self.database));
-            self.cohorts.open(stream, queue, session);
-            self.counters.streams_opened.add(1);
-        }
-        let Some(id) = self.part(stream) else {
-            return Err(SessionError::Ended);
+        let Some((id, target_id)) = self.admit(stream, queue, add.target_id)? else {
+            return Ok(());
         };
         let origin = self.origin;
         let tail = *self.tail.borrow();
@@ -293,10 +288,6 @@ impl Dispatcher {
             return Err(SessionError::Ended);
         };
         let session = &mut cohort.session;
-        let Some(target_id) = session.admit(add.target_id)? else {
-            self.answer(id);
-            return Ok(());
-        };
         let (identity, interest, mut watch) = match Self::watch_of(origin, &add, tail) {
             Ok(checked) => checked,
             Err(cause) => {
@@ -327,6 +318,53 @@ impl Dispatcher {
         }
         self.behind.insert(id);
         self.flush();
+        Ok(())
+    }
+
+    /// A request to watch: the session that it is for, the stream's own, and the target id; `None` when the id was
+    /// refused.
+    fn admit(
+        &mut self,
+        stream: StreamId,
+        queue: Arc<Queue>,
+        target_id: i32,
+    ) -> Result<Option<(SessionId, i32)>, SessionError> {
+        if queue.is_over() {
+            return Err(SessionError::Ended);
+        }
+        if self.cohorts.of(stream).is_none() {
+            let session = Session::new(self.origin, Arc::clone(&self.database));
+            self.cohorts.open(stream, queue, session);
+            self.counters.streams_opened.add(1);
+        }
+        let Some(id) = self.part(stream) else {
+            return Err(SessionError::Ended);
+        };
+        let Some(cohort) = self.cohorts.get_mut(id) else {
+            return Err(SessionError::Ended);
+        };
+        let Some(target_id) = cohort.session.admit(target_id)? else {
+            self.answer(id);
+            return Ok(None);
+        };
+        Ok(Some((id, target_id)))
+    }
+
+    fn refuse(
+        &mut self,
+        stream: StreamId,
+        queue: Arc<Queue>,
+        target_id: i32,
+        cause: Cause,
+    ) -> Result<(), SessionError> {
+        if let Some((id, target_id)) = self.admit(stream, queue, target_id)? {
+            if let Some(cohort) = self.cohorts.get_mut(id) {
+                cohort.session.refuse(target_id, cause);
+            }
+            self.answer(id);
+            self.behind.insert(id);
+            self.flush();
+        }
         Ok(())
     }
 

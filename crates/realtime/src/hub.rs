@@ -103,11 +103,21 @@ impl SessionHandle {
             add,
             reply,
         };
-        if self.commands.send(command).await.is_err() {
-            self.queue.end(None);
-            return Err(SessionError::Ended);
-        }
-        answer.await.unwrap_or(Err(SessionError::Ended))
+        self.ask(command, answer).await
+    }
+
+    /// Answers a request to watch what cannot be watched, after what was asked before, through the outbox. The request is
+    /// held to what `add` holds all to: its target id may be in use, or end the whole stream.
+    pub async fn refuse(&self, target_id: i32, cause: Cause) -> Result<(), SessionError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Refuse {
+            stream: self.stream,
+            queue: Arc::clone(&self.queue),
+            target_id,
+            cause,
+            reply,
+        };
+        self.ask(command, answer).await
     }
 
     /// Ends a target; the outbox acknowledges. One that is not active was ended before and is not answered.
@@ -138,6 +148,18 @@ impl SessionHandle {
             end,
         })
         .await;
+    }
+
+    async fn ask(
+        &self,
+        command: Command,
+        answer: oneshot::Receiver<Result<(), SessionError>>,
+    ) -> Result<(), SessionError> {
+        if self.commands.send(command).await.is_err() {
+            self.queue.end(None);
+            return Err(SessionError::Ended);
+        }
+        answer.await.unwrap_or(Err(SessionError::Ended))
     }
 
     async fn send(&self, command: Command) {

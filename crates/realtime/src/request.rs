@@ -19,6 +19,14 @@ pub enum Command {
         add: AddTarget,
         reply: oneshot::Sender<Result<(), SessionError>>,
     },
+    /// A target that cannot be watched, as was found out before: what comes of it is said in its turn.
+    Refuse {
+        stream: StreamId,
+        queue: Arc<Queue>,
+        target_id: i32,
+        cause: Cause,
+        reply: oneshot::Sender<Result<(), SessionError>>,
+    },
     /// The caller ends a target.
     Remove { stream: StreamId, target_id: i32 },
     /// The server ends a target.

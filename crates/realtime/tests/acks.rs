@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use watchfire_engine::Engine;
-use watchfire_model::Value;
 use watchfire_model::watch::Cause;
+use watchfire_model::{Invalid, Value};
 use watchfire_realtime::{Hub, Outbox, Resume, SessionHandle, StreamEnd};
 use watchfire_storage::faulty::FaultyStore;
 
@@ -36,6 +36,8 @@ enum From {
     Foreign(usize),
     /// No token at all.
     Garbage,
+    /// It was found out before that it cannot be watched.
+    Refused,
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +94,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0..40_usize).prop_map(From::Good),
         1 => (0..40_usize).prop_map(From::Foreign),
         1 => Just(From::Garbage),
+        1 => Just(From::Refused),
     ];
     let step = prop_oneof![
         10 => proptest::collection::vec(change, 1..4).prop_map(Step::Commit),
@@ -186,7 +189,7 @@ impl World {
                     None => (Resume::None, None, false),
                 }
             }
-            From::Garbage => (Resume::Token(b"x".to_vec()), None, true),
+            From::Garbage | From::Refused => (Resume::Token(b"x".to_vec()), None, true),
         };
         let Some(client) = self.clients.get_mut(&stream) else {
             return;
@@ -207,6 +210,11 @@ impl World {
                 bad,
             },
         );
+        if matches!(from, From::Refused) {
+            let cause = Cause::Invalid(Invalid::new("refused by the test"));
+            client.handle.refuse(asked, cause).await.unwrap();
+            return;
+        }
         let request = watchfire_realtime::AddTarget {
             resume,
             once,

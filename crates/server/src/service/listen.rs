@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures::future::{BoxFuture, FutureExt};
-use futures::stream::{self, BoxStream, Stream, StreamExt};
+use futures::stream::{self, Stream, StreamExt};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use watchfire_model::DatabaseName;
-use watchfire_model::watch::{Cause, WatchEvent};
-use watchfire_realtime::outbox::Weight;
+use watchfire_model::watch::Cause;
 use watchfire_realtime::{AddTarget, Outbox, Resume, SessionHandle, Telling};
 use watchfire_wire::{ListenCommand, Refusal, TargetCommand};
 
@@ -76,9 +75,8 @@ enum Phase {
 
 struct Open {
     database: Arc<Database>,
-    /// Carries out commands when it is polled, and yields what the hub does not say: the ends of targets that it never
-    /// saw.
-    answers: BoxStream<'static, Result<WatchEvent, Error>>,
+    /// Carries out commands when it is polled; done when the client ends its side. What comes of them is in the outbox.
+    commands: BoxFuture<'static, Result<(), Error>>,
     outbox: Outbox,
 }
 
@@ -107,7 +105,7 @@ where
     let (session, outbox) = database.hub.connect();
     let commands = stream::iter([Ok(first)]).chain(commands);
     Ok(Some(Open {
-        answers: carry_out_all(Arc::clone(&database), session, commands).boxed(),
+        commands: carry_out_all(Arc::clone(&database), session, commands).boxed(),
         database,
         outbox,
     }))
@@ -158,25 +156,20 @@ impl Open {
         requests_first: bool,
     ) -> Poll<Option<Result<Heard, Error>>> {
         let polled = if requests_first {
-            self.poll_answers(cx)
+            self.poll_commands(cx)
         } else {
             self.poll_outbox(cx)
         };
         match polled {
             Poll::Pending if requests_first => self.poll_outbox(cx),
-            Poll::Pending => self.poll_answers(cx),
+            Poll::Pending => self.poll_commands(cx),
             ready @ Poll::Ready(_) => ready,
         }
     }
 
-    fn poll_answers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Heard, Error>>> {
-        let answer = ready!(self.answers.poll_next_unpin(cx));
-        Poll::Ready(answer.map(|answer| {
-            Ok(Heard {
-                database: Arc::clone(&self.database),
-                tellings: Telling::pieces(vec![answer?], Weight::Answer, None),
-            })
-        }))
+    fn poll_commands(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Heard, Error>>> {
+        let done = ready!(self.commands.poll_unpin(cx));
+        Poll::Ready(done.err().map(Err))
     }
 
     fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Heard, Error>>> {
@@ -194,35 +187,28 @@ impl Open {
 }
 
 /// Carries out commands one after the other until the client ends its side.
-fn carry_out_all<S>(
+async fn carry_out_all<S>(
     database: Arc<Database>,
     session: SessionHandle,
-    commands: S,
-) -> impl Stream<Item = Result<WatchEvent, Error>> + Send + 'static
+    mut commands: S,
+) -> Result<(), Error>
 where
     S: Stream<Item = Result<Command, Error>> + Send + Unpin + 'static,
 {
-    stream::try_unfold(
-        (database, session, commands),
-        |(database, session, mut commands)| async move {
-            while let Some(command) = commands.next().await.transpose()? {
-                if *command.database() != database.name {
-                    return Err(Error::invalid(format!(
-                        "A Listen stream serves one database: it was opened for {}, but a message names {}.",
-                        database.name,
-                        command.database()
-                    )));
-                }
-                if let Some(event) = carry_out(&session, command).await? {
-                    return Ok(Some((event, (database, session, commands))));
-                }
-            }
-            Ok(None)
-        },
-    )
+    while let Some(command) = commands.next().await.transpose()? {
+        if *command.database() != database.name {
+            return Err(Error::invalid(format!(
+                "A Listen stream serves one database: it was opened for {}, but a message names {}.",
+                database.name,
+                command.database()
+            )));
+        }
+        carry_out(&session, command).await?;
+    }
+    Ok(())
 }
 
-async fn carry_out(session: &SessionHandle, command: Command) -> Result<Option<WatchEvent>, Error> {
+async fn carry_out(session: &SessionHandle, command: Command) -> Result<(), Error> {
     match command {
         Command::Accepted(ListenCommand {
             database: _,
@@ -252,7 +238,7 @@ async fn carry_out(session: &SessionHandle, command: Command) -> Result<Option<W
                 }
                 TargetCommand::Remove(target_id) => session.remove(target_id).await,
             }
-            Ok(None)
+            Ok(())
         }
         Command::Refused {
             database: _,
@@ -268,10 +254,10 @@ async fn carry_out(session: &SessionHandle, command: Command) -> Result<Option<W
                 } => Cause::Invalid(invalid),
                 Refusal::Unimplemented(_) => Cause::Unimplemented(refusal.to_string()),
             };
-            Ok(Some(WatchEvent::Removed {
-                target: target_id,
-                cause: Some(cause),
-            }))
+            session
+                .refuse(target_id, cause)
+                .await
+                .map_err(Error::Session)
         }
     }
 }
