@@ -113,6 +113,8 @@ pub struct Cohorts {
     /// Those with something outgoing, each once: whose turn comes, and whose next round is not due yet.
     giving: VecDeque<SessionId>,
     pausing: BTreeSet<(Instant, SessionId)>,
+    /// Who has room to speak since all but one of its members left. Each once, as long as it has several.
+    relieved: Vec<SessionId>,
     last_session: u64,
     /// Targets of all streams.
     watched: usize,
@@ -130,7 +132,7 @@ pub struct Given {
     /// Who does not keep up.
     pub stragglers: Vec<StreamId>,
     /// Who had no room to speak and may have now.
-    pub relieved: Option<SessionId>,
+    pub relieved: Vec<SessionId>,
 }
 
 /// A session that is gone.
@@ -344,7 +346,10 @@ impl Cohorts {
 
     /// Gives a slice of what is said to members of the cohort whose turn it is.
     pub fn give(&mut self) -> Given {
-        let mut given = Given::default();
+        let mut given = Given {
+            relieved: std::mem::take(&mut self.relieved),
+            ..Given::default()
+        };
         if self.giving.is_empty() && self.pausing.is_empty() {
             return given;
         }
@@ -397,7 +402,7 @@ impl Cohorts {
             self.pausing.insert((cohort.round_due, id));
         }
         if cohort.waits_since.is_some() {
-            given.relieved = Some(id);
+            given.relieved.push(id);
         }
         given
     }
@@ -494,7 +499,8 @@ impl Cohorts {
         let Some(stream) = self.streams.get_mut(&name) else {
             return;
         };
-        let Some(cohort) = self.cohorts.get_mut(&stream.session) else {
+        let session = stream.session;
+        let Some(cohort) = self.cohorts.get_mut(&session) else {
             return;
         };
         hand_over(cohort.said, &cohort.outgoing, stream);
@@ -514,6 +520,29 @@ impl Cohorts {
             }
         }
         cohort.next = cohort.next.min(cohort.members.len());
+        if let [only] = cohort.members.as_slice() {
+            let only = *only;
+            self.settle(session, only);
+        }
+    }
+
+    /// Who is left alone is told everything at once: no round goes on for one, nor an answer waits for its end.
+    fn settle(&mut self, id: SessionId, only: StreamId) {
+        let (Some(cohort), Some(stream)) = (self.cohorts.get_mut(&id), self.streams.get_mut(&only))
+        else {
+            return;
+        };
+        if cohort.outgoing.is_empty() {
+            return;
+        }
+        hand_over(cohort.said, &cohort.outgoing, stream);
+        cohort.outgoing.clear();
+        cohort.next = 0;
+        if cohort.waits_since.is_some() {
+            self.relieved.push(id);
+        }
+        self.giving.retain(|giving| *giving != id);
+        self.pausing.remove(&(cohort.round_due, id));
     }
 
     fn enter(&mut self, name: StreamId, id: SessionId) {

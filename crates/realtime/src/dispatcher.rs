@@ -20,11 +20,6 @@
 //! takes longer than `READ_ALONE_MAX` goes back to the jobs: as long as it breaks faster than it can be
 //! read its own streams wait, and no others.
 //!
-//! # Heartbeats
-//!
-//! A session that has said nothing for a period is told a snapshot with a fresh read time, the first time a little after
-//! its first snapshot. Those that are due together are told in slices, between which others are served.
-//!
 //! # What is not done
 //!
 //! Streams are not bounded here: whoever accepts connections bounds them.
@@ -38,32 +33,24 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use watchfire_engine::{CommitEntry, Engine, EntriesSince, Error, Version};
 use watchfire_model::DatabaseName;
-use watchfire_model::watch::{Cause, Target};
+use watchfire_model::watch::Cause;
 
 use crate::catch_up::{self, CaughtUp};
 use crate::cohort::{Cohorts, Gone, PATIENCE};
 use crate::counters::Counters;
 use crate::error::{SessionError, StreamEnd, cause};
+use crate::heartbeats::Heartbeats;
 use crate::job::Job;
 use crate::outbox::{Queue, Signal, Weight};
 use crate::registry::{Absorbed, Reading, Registry};
-use crate::request::Command;
+use crate::request::{self, Command};
 use crate::result::{self, Filled, Results, Shown};
-use crate::resume::{self, Point};
-use crate::session::{Session, Watch};
-use crate::target::{
-    AddTarget, DOCUMENTS_PER_TARGET_MAX, Interest, SessionId, SharedId, StreamId, identity,
-    stable_hash,
-};
+use crate::resume;
+use crate::session::Session;
+use crate::target::{AddTarget, SessionId, SharedId, StreamId};
 
-/// How often idle streams get a snapshot with a fresh read time; clients give up after 120 s of silence.
-pub const HEARTBEAT: Duration = Duration::from_secs(30);
-/// When a stream that has just got its first snapshot gets its first heartbeat, if that is sooner.
-pub const FIRST_HEARTBEAT: Duration = Duration::from_secs(3);
 /// Streams of one cohort that are told apart at a time because they do not read.
 pub const PARTED_MAX: usize = 256;
-/// Sessions whose heartbeats are told in one go.
-pub const BEATS_PER_STEP: usize = 1_024;
 /// Entries taken in one step.
 pub const ENTRIES_PER_STEP: usize = 256;
 /// Results and replays that are read at the same time.
@@ -100,7 +87,6 @@ pub struct Dispatcher {
     requests: mpsc::Receiver<Command>,
     signal: Arc<Signal>,
     counters: Arc<Counters>,
-    heartbeat: Duration,
     registry: Registry,
     cohorts: Cohorts,
     /// Sessions that may have something to tell and were not asked yet.
@@ -122,11 +108,7 @@ pub struct Dispatcher {
     jobs: JoinSet<Done>,
     job_permits: Arc<Semaphore>,
     last_watch: u64,
-    /// When heartbeats are due.
-    beats: BTreeSet<(Instant, SessionId)>,
-    /// Sessions whose heartbeat is told when `version` has come to `beat_at`.
-    beating: Vec<SessionId>,
-    beat_at: Option<Version>,
+    heartbeats: Heartbeats,
     settling: bool,
     /// It was asked for while it was under way.
     settle_again: bool,
@@ -160,7 +142,6 @@ impl Dispatcher {
             tail,
             requests,
             signal,
-            heartbeat,
             registry: Registry::default(),
             cohorts: Cohorts::new(Arc::clone(&counters)),
             counters,
@@ -175,9 +156,7 @@ impl Dispatcher {
             jobs: JoinSet::new(),
             job_permits: Arc::new(Semaphore::new(JOBS_MAX)),
             last_watch: 0,
-            beats: BTreeSet::new(),
-            beating: Vec::new(),
-            beat_at: None,
+            heartbeats: Heartbeats::new(heartbeat),
             settling: false,
             settle_again: false,
         }
@@ -193,8 +172,8 @@ impl Dispatcher {
             for stream in given.stragglers {
                 self.part(stream);
             }
-            if let Some(id) = given.relieved {
-                self.behind.insert(id);
+            if !given.relieved.is_empty() {
+                self.behind.extend(given.relieved);
                 self.flush();
             }
             self.gauge();
@@ -202,7 +181,7 @@ impl Dispatcher {
             let work = tail > self.version && self.stuck_at != Some(tail);
             let signal = Arc::clone(&self.signal);
             let requests_first = self.requests_first;
-            let beat = self.beats.first().map(|(due, _)| *due);
+            let beat = self.heartbeats.next_due().filter(|_| !self.settling);
             let turn = self.cohorts.turn_due();
             tokio::select! {
                 biased;
@@ -213,13 +192,12 @@ impl Dispatcher {
                     Err(error) => {
                         tracing::error!(%error, "reading for listeners failed; their streams end");
                         self.settling = false;
-                        self.beating.clear();
-                        self.beat_at = None;
+                        self.heartbeats.give_up();
                         self.end_all(Some(&StreamEnd::Unavailable("reading for listeners failed".to_owned())));
                     }
                 },
                 () = signal.called() => self.called(),
-                () = until(beat), if beat.is_some() && !self.settling && self.beating.is_empty() => self.beats_due(),
+                () = until(beat), if beat.is_some() => self.beats_due(),
                 _ = patience.tick(), if !self.crowded.is_empty() => self.lose_patience(),
                 () = std::future::ready(()), if work && !requests_first => {
                     self.requests_first = true;
@@ -288,7 +266,7 @@ impl Dispatcher {
             return Err(SessionError::Ended);
         };
         let session = &mut cohort.session;
-        let (identity, interest, mut watch) = match Self::watch_of(origin, &add, tail) {
+        let (identity, interest, mut watch) = match request::watch_of(origin, &add, tail) {
             Ok(checked) => checked,
             Err(cause) => {
                 session.refuse(target_id, cause);
@@ -376,46 +354,9 @@ impl Dispatcher {
                 self.registry.join(shared, (id, target_id));
             }
             self.behind.insert(id);
-            self.await_beat(id, self.heartbeat);
+            self.heartbeats.plan(&mut self.cohorts, id);
         }
         Some(id)
-    }
-
-    /// Checks a request; the numbers of the watch are filled in later.
-    fn watch_of(
-        origin: u64,
-        add: &AddTarget,
-        tail: Version,
-    ) -> Result<(Vec<u8>, Interest, Watch), Cause> {
-        if let Target::Documents(paths) = &add.target
-            && paths.len() > DOCUMENTS_PER_TARGET_MAX
-        {
-            let text = format!("A target may name at most {DOCUMENTS_PER_TARGET_MAX} documents");
-            return Err(Cause::ResourceExhausted(text));
-        }
-        let identity = identity(&add.target);
-        let interest = Interest::new(&add.target);
-        let hash = stable_hash(&identity);
-        let point = resume::check(&add.resume, origin, hash, tail).map_err(Cause::Invalid)?;
-        let (replay_from, by_time, reset) = match point {
-            None => (None, false, false),
-            Some(Point::Version(version)) => (Some(version), false, false),
-            Some(Point::Time(version)) => (Some(version), true, false),
-            Some(Point::Unknown) => (None, false, true),
-        };
-        let watch = Watch {
-            shared: SharedId(0),
-            watch: 0,
-            hash,
-            projected: interest.projected(),
-            once: add.once,
-            replay_from,
-            by_time,
-            reset,
-            expected_count: add.expected_count,
-            not_before: Version::default(),
-        };
-        Ok((identity, interest, watch))
     }
 
     fn remove(&mut self, stream: StreamId, target_id: i32) {
@@ -476,7 +417,7 @@ impl Dispatcher {
         self.crowded.remove(&session);
         self.early.remove(&session);
         if let Some(due) = beat_due {
-            self.beats.remove(&(due, session));
+            self.heartbeats.forget(session, due);
         }
         for (target_id, shared) in targets {
             self.registry.unwatch(shared, (session, target_id));
@@ -685,9 +626,7 @@ impl Dispatcher {
             }
             Done::Settled(version) => {
                 self.settling = false;
-                if !self.beating.is_empty() {
-                    self.beat_at = Some(version);
-                }
+                self.heartbeats.settled(version);
                 // Somebody has asked since, who may have seen more than this answer knew.
                 let again = std::mem::take(&mut self.settle_again);
                 if again && version < self.engine.seen_version() {
@@ -827,47 +766,9 @@ impl Dispatcher {
         }
     }
 
-    /// Plans a session's next heartbeat, if that is sooner than what is planned.
-    fn await_beat(&mut self, id: SessionId, after: Duration) {
-        let due = Instant::now() + after;
-        if let Some(cohort) = self.cohorts.get_mut(id) {
-            if let Some(planned) = cohort.beat_due {
-                if planned <= due {
-                    return;
-                }
-                self.beats.remove(&(planned, id));
-            }
-            cohort.beat_due = Some(due);
-            self.beats.insert((due, id));
-        }
-    }
-
     /// Takes those whose heartbeat is due, and asks for a version that they can be told.
     fn beats_due(&mut self) {
-        let now = Instant::now();
-        while self.beating.len() < BEATS_PER_STEP
-            && let Some((due, id)) = self.beats.first().copied()
-            && due <= now
-        {
-            self.beats.pop_first();
-            let Some(cohort) = self.cohorts.get_mut(id) else {
-                continue;
-            };
-            let spoke = cohort.spoke_at + self.heartbeat;
-            let next = if spoke > now && cohort.beaten {
-                spoke
-            } else {
-                // Who watches nothing is told nothing.
-                if cohort.session.has_current() {
-                    cohort.beaten = true;
-                    self.beating.push(id);
-                }
-                now + self.heartbeat
-            };
-            cohort.beat_due = Some(next);
-            self.beats.insert((next, id));
-        }
-        if !self.beating.is_empty() {
+        if self.heartbeats.take_due(&mut self.cohorts) {
             // Who comes back after a failure has come by now.
             self.catching_up.forget();
             self.settle();
@@ -875,16 +776,14 @@ impl Dispatcher {
     }
 
     fn beat(&mut self) {
-        if self.beat_at.is_none_or(|at| at > self.version) {
+        let Some((at, ids)) = self.heartbeats.due_at(self.version) else {
             return;
-        }
-        if let Some(at) = self.beat_at.take() {
-            for id in std::mem::take(&mut self.beating) {
-                if let Some(cohort) = self.cohorts.get_mut(id) {
-                    cohort.session.beat(at);
-                    self.counters.heartbeats.add(1);
-                    self.behind.insert(id);
-                }
+        };
+        for id in ids {
+            if let Some(cohort) = self.cohorts.get_mut(id) {
+                cohort.session.beat(at);
+                self.counters.heartbeats.add(1);
+                self.behind.insert(id);
             }
         }
     }
@@ -953,7 +852,7 @@ impl Dispatcher {
             self.registry.unwatch(shared, (id, target_id));
         }
         if first {
-            self.await_beat(id, self.heartbeat.min(FIRST_HEARTBEAT));
+            self.heartbeats.plan_first(&mut self.cohorts, id);
         }
         self.rest(id);
     }
@@ -973,7 +872,8 @@ impl Dispatcher {
         }
         self.forget(Some(gone));
         if let Some(early) = early {
-            self.await_beat(joined, early);
+            self.heartbeats
+                .plan_within(&mut self.cohorts, joined, early);
         }
     }
 

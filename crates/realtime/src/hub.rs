@@ -10,8 +10,9 @@ use watchfire_engine::Engine;
 use watchfire_model::watch::Cause;
 
 use crate::counters::Counters;
-use crate::dispatcher::{Dispatcher, HEARTBEAT};
+use crate::dispatcher::Dispatcher;
 use crate::error::{SessionError, StreamEnd};
+use crate::heartbeats::HEARTBEAT;
 use crate::outbox::{Outbox, Queue, Signal};
 use crate::request::Command;
 use crate::target::{AddTarget, StreamId};

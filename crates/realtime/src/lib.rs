@@ -23,6 +23,7 @@
 //! - `catch_up` says what a client needs that stood at an earlier version, from that or by comparing results.
 //! - `job` is work whose result is waited for, and that ends when it no longer is.
 //! - `outbox` carries the output of a session to its stream, bounded.
+//! - `heartbeats` knows when who was told nothing for a while is told that nothing has changed.
 //! - `counters` is what is counted meanwhile, for those who watch the server.
 //! - `dispatcher` is the task, and the `Hub` in front of it.
 //!
@@ -46,6 +47,7 @@ pub mod cohort;
 pub mod counters;
 pub mod dispatcher;
 pub mod error;
+pub mod heartbeats;
 pub mod hub;
 pub mod job;
 pub mod matcher;

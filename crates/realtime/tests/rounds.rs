@@ -109,6 +109,30 @@ fn words(outbox: &mut Outbox) -> Vec<i32> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_left_alone_in_a_pause_is_told_at_once() {
+    let mut cohorts = Cohorts::default();
+    let (id, mut outboxes) = cohort(&mut cohorts, 1, 1, 100);
+    let mut last = outboxes.pop().unwrap();
+    cohorts.say(id, word(1), Weight::Told);
+    cohorts.give();
+    // The next round is not due yet.
+    cohorts.say(id, word(2), Weight::Told);
+    cohorts.give();
+    assert_eq!(words(&mut last), [1]);
+    cohorts.wait(id, tokio::time::Instant::now());
+    for stream in 1..100 {
+        assert!(words(&mut last).is_empty());
+        cohorts.close(StreamId(stream));
+    }
+    assert_eq!(words(&mut last), [2]);
+    cohorts.say(id, word(3), Weight::Answer);
+    assert_eq!(words(&mut last), [3]);
+    assert!(!cohorts.is_giving() && cohorts.turn_due().is_none());
+    assert_eq!(cohorts.give().relieved, [id]);
+    assert!(cohorts.close(StreamId(100)).is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_leaves_in_the_middle_of_a_round_misses_and_repeats_nothing() {
     let members = SLICE as u64 * 2 + 100;
     // Leaves before its turn, after it, and as the last one; what the others are told must not depend on it.
