@@ -93,6 +93,7 @@ pub struct Telling {
     /// The oldest commit that it tells of.
     since: Option<Version>,
     encoded: OnceLock<Bytes>,
+    encoded_as_text: OnceLock<Bytes>,
 }
 
 impl Telling {
@@ -139,6 +140,7 @@ impl Telling {
             memory,
             since: None,
             encoded: OnceLock::new(),
+            encoded_as_text: OnceLock::new(),
         }
     }
 
@@ -175,6 +177,13 @@ impl Telling {
     /// ask for the same protocol.
     pub fn encoded(&self, encode: impl FnOnce(&[WatchEvent]) -> Bytes) -> Bytes {
         self.encoded.get_or_init(|| encode(&self.events)).clone()
+    }
+
+    /// The same for those who speak text, beside those who speak bytes.
+    pub fn encoded_as_text(&self, encode: impl FnOnce(&[WatchEvent]) -> Bytes) -> Bytes {
+        self.encoded_as_text
+            .get_or_init(|| encode(&self.events))
+            .clone()
     }
 }
 
@@ -493,5 +502,8 @@ mod tests {
         let first = tellings[0].encoded(|_| Bytes::from_static(b"a"));
         let second = tellings[0].encoded(|_| panic!("made twice"));
         assert_eq!(first, second);
+        let text = tellings[0].encoded_as_text(|_| Bytes::from_static(b"b"));
+        assert_ne!(first, text);
+        assert_eq!(text, tellings[0].encoded_as_text(|_| panic!("made twice")));
     }
 }

@@ -26,6 +26,7 @@ use crate::front::cors::Cors;
 use crate::front::grpc_message::GrpcMessageLayer;
 use crate::front::http::{HttpFront, HttpFrontsLayer};
 use crate::front::pages::Pages;
+use crate::front::webchannel::WebChannel;
 use crate::front::{admin, check, grpc, health, metrics};
 use crate::health::Health;
 use crate::indexes::file::{self, FileError};
@@ -258,7 +259,9 @@ impl Server {
                 "--allow-origin * lets every web page, of every site that a user of this server's network visits, read and write"
             );
         }
-        let fronts: Vec<Box<dyn HttpFront>> = vec![Box::new(Pages::new(pages))];
+        let channel = WebChannel::new(databases.clone(), shutdown.clone());
+        let fronts: Vec<Box<dyn HttpFront>> =
+            vec![Box::new(Pages::new(pages)), Box::new(channel)];
         let connections = accept::connections(listener, accept::connections_max());
         let encrypted = tls.is_some();
         let connections = match tls {

@@ -3,6 +3,7 @@
 //! Counters begin at zero with the process. What one database counts itself is given to `render`.
 
 pub mod listen;
+pub mod webchannel;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use watchfire_storage::Condition;
 
 use self::listen::{Listened, Sent};
+use self::webchannel::ChannelCounts;
 
 /// The type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -25,6 +27,7 @@ pub struct Metrics {
     index_entries_scanned: Counter,
     documents_scanned: Counter,
     listen: Arc<Sent>,
+    channel: Arc<ChannelCounts>,
 }
 
 impl Metrics {
@@ -44,6 +47,11 @@ impl Metrics {
         &self.listen
     }
 
+    /// The sessions of browsers.
+    pub fn channel(&self) -> &Arc<ChannelCounts> {
+        &self.channel
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "watchfire_queries",
@@ -61,6 +69,7 @@ impl Metrics {
             self.documents_scanned.clone(),
         );
         self.listen.register(registry);
+        self.channel.register(registry);
     }
 }
 

@@ -400,7 +400,7 @@ impl Firestore for Grpc {
         &self,
         request: Request<Streaming<pb::WriteRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
-        let messages = write_messages(request.into_inner());
+        let messages = write_messages(request.into_inner().map_err(Error::Transport));
         let answers = write_stream::serve(self.databases.clone(), self.shutdown.clone(), messages);
         Ok(Response::new(Box::pin(
             answers.map_ok(encode_write_answer).map_err(Status::from),
@@ -758,13 +758,13 @@ fn embedded_status(error: Error) -> pb::Status {
 }
 
 /// Decodes the messages of a write stream; the writes of a message belong to the database of the first.
-fn write_messages(
-    requests: Streaming<pb::WriteRequest>,
+pub fn write_messages(
+    requests: impl Stream<Item = Result<pb::WriteRequest, Error>> + Send + Unpin + 'static,
 ) -> impl Stream<Item = Result<WriteMessage, Error>> + Send + Unpin + 'static {
     Box::pin(stream::try_unfold(
         (requests, None),
         |(mut requests, mut opened)| async move {
-            let Some(request) = requests.message().await.map_err(Error::Transport)? else {
+            let Some(request) = requests.next().await.transpose()? else {
                 return Ok(None);
             };
             let pb::WriteRequest {
@@ -798,7 +798,8 @@ fn write_messages(
     ))
 }
 
-fn encode_write_answer(answer: WriteAnswer) -> pb::WriteResponse {
+/// One message of a write stream.
+pub fn encode_write_answer(answer: WriteAnswer) -> pb::WriteResponse {
     match answer {
         WriteAnswer::Opened {
             stream_id,

@@ -199,7 +199,7 @@ fn joined(mut pieces: impl Iterator<Item = Bytes>) -> Bytes {
 
 /// Decodes a message of a listen stream. A target that cannot be accepted is refused alone, as long as
 /// the message says which target and which database it means; anything else ends the stream.
-fn listen_command(request: pb::ListenRequest) -> Result<Command, Error> {
+pub fn listen_command(request: pb::ListenRequest) -> Result<Command, Error> {
     let target = requested_target(&request).filter(|id| *id > 0);
     let database = DatabaseName::parse(&request.database);
     match (decode_listen_request(request), database, target) {

@@ -14,3 +14,4 @@ pub mod listen;
 pub mod metrics;
 mod page_token;
 pub mod pages;
+pub mod webchannel;

@@ -1,0 +1,213 @@
+//! The service behind a session: messages of the client in, texts for it out.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::stream::{BoxStream, Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+use watchfire_model::watch::WatchEvent;
+use watchfire_model::{Clock, DatabaseName};
+use watchfire_wire::json::{self, Style};
+use watchfire_wire::{encode_watch_event, pb};
+
+use super::form::Map;
+use super::framing;
+use crate::databases::Databases;
+use crate::error::Error;
+use crate::front::grpc::{encode_write_answer, write_messages};
+use crate::front::listen::listen_command;
+use crate::metrics::listen::StreamSent;
+use crate::service::listen::{self, Heard, Listening};
+use crate::service::write_stream::{self, WriteAnswer};
+
+/// What a session is for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Method {
+    Listen,
+    Write,
+}
+
+impl Method {
+    /// The method whose channel is at this path.
+    pub fn at(path: &str) -> Option<Self> {
+        match path {
+            "/google.firestore.v1.Firestore/Listen/channel" => Some(Method::Listen),
+            "/google.firestore.v1.Firestore/Write/channel" => Some(Method::Write),
+            _ => None,
+        }
+    }
+}
+
+/// What the service has said.
+pub enum Said {
+    /// JSON of messages in ASCII, in order.
+    Messages(Vec<Bytes>),
+    /// Nothing more, after this text if there is one.
+    End(Option<Bytes>),
+}
+
+/// A stream of a service that is under way.
+pub enum Drive {
+    Listen {
+        listening: Box<Listening>,
+        clock: Arc<dyn Clock>,
+        sent: StreamSent,
+    },
+    Write(BoxStream<'static, Result<WriteAnswer, Error>>),
+    Ended,
+}
+
+impl Drive {
+    /// Begins the method's stream. Its requests are what the client sends.
+    pub fn begin(
+        method: Method,
+        databases: &Arc<Databases>,
+        shutdown: CancellationToken,
+        maps: impl Stream<Item = Map> + Send + Unpin + 'static,
+    ) -> Self {
+        let databases = Arc::clone(databases);
+        match method {
+            Method::Listen => {
+                let commands = maps.map(|map| listen_command(decode(&map)?));
+                Drive::Listen {
+                    clock: Arc::clone(databases.clock()),
+                    sent: databases.metrics().listen().begin(),
+                    listening: Box::new(listen::serve(databases, shutdown, commands)),
+                }
+            }
+            Method::Write => {
+                let messages = write_messages(maps.map(|map| decode(&map)));
+                Drive::Write(write_stream::serve(databases, shutdown, messages).boxed())
+            }
+        }
+    }
+
+    /// What the service says next. Carries out what the client has asked for.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Said> {
+        let said = match self {
+            Drive::Ended => Poll::Ready(Said::End(None)),
+            Drive::Listen {
+                listening,
+                clock,
+                sent,
+            } => Pin::new(listening).poll_next(cx).map(|heard| match heard {
+                Some(Ok(heard)) => Said::Messages(texts(&heard, clock.as_ref(), sent)),
+                Some(Err(error)) => Said::End(Some(error_text(error))),
+                None => Said::End(None),
+            }),
+            Drive::Write(answers) => answers.poll_next_unpin(cx).map(|answer| match answer {
+                Some(Ok(answer)) => Said::Messages(vec![text(&encode_write_answer(answer)).into()]),
+                Some(Err(error)) => Said::End(Some(error_text(error))),
+                None => Said::End(None),
+            }),
+        };
+        if let Poll::Ready(Said::End(_)) = said {
+            *self = Drive::Ended;
+        }
+        said
+    }
+}
+
+/// The message of a map.
+fn decode<M: json::Message>(map: &Map) -> Result<M, Error> {
+    match map {
+        Map::Text(text) => {
+            json::decode(text).map_err(|refusal| Error::invalid(refusal.to_string()))
+        }
+        Map::TooLarge => Err(Error::invalid(format!(
+            "Request payload size exceeds the limit: {} bytes.",
+            super::form::MAP_SIZE_MAX
+        ))),
+    }
+}
+
+fn text<M: json::Message>(message: &M) -> String {
+    let mut text = String::new();
+    put(&mut text, message);
+    text
+}
+
+fn put<M: json::Message>(text: &mut String, message: &M) {
+    let style = Style {
+        only_ascii: true,
+        ..Style::default()
+    };
+    json::encode_onto(text, message, style);
+}
+
+/// What was heard, a text for each message. The texts of a telling are made once for all who are told it.
+fn texts(heard: &Heard, clock: &dyn Clock, sent: &mut StreamSent) -> Vec<Bytes> {
+    let mut now = None;
+    let mut bytes = 0;
+    let mut texts = Vec::new();
+    let sampled = sent.measures();
+    for telling in &heard.tellings {
+        let mut first = false;
+        let mut lines = telling.encoded_as_text(|events| {
+            first = true;
+            lines(&heard.database.name, events)
+        });
+        if let (Some(committed), true) = (telling.since(), first || sampled) {
+            let now = *now.get_or_insert_with(|| clock.now());
+            sent.observe(committed, now, first, sampled);
+        }
+        bytes += lines.len();
+        while let Some(end) = lines.iter().position(|byte| *byte == b'\n') {
+            texts.push(lines.split_to(end));
+            // The end of the line.
+            drop(lines.split_to(1));
+        }
+    }
+    sent.leaves(texts.len(), bytes);
+    texts
+}
+
+/// One line of text for each event. JSON that is written without spaces has no lines of its own.
+fn lines(database: &DatabaseName, events: &[WatchEvent]) -> Bytes {
+    let mut lines = String::new();
+    for event in events {
+        let message: pb::ListenResponse = encode_watch_event(database, event);
+        put(&mut lines, &message);
+        lines.push('\n');
+    }
+    lines.into()
+}
+
+/// How a stream's error is told: clients look at the name of the code.
+fn error_text(error: Error) -> Bytes {
+    let status = Status::from(error);
+    let message = serde_json::json!({
+        "error": {
+            "code": i32::from(status.code()),
+            "message": status.message(),
+            "status": name(status.code()),
+        }
+    });
+    framing::ascii(message.to_string()).into()
+}
+
+/// The code's name in the protocol.
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
