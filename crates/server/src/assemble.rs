@@ -23,6 +23,7 @@ use crate::databases::{Databases, OpenStore};
 use crate::error::Error;
 use crate::front::backup::Backups;
 use crate::front::cors::Cors;
+use crate::front::demo::Demo;
 use crate::front::grpc_message::GrpcMessageLayer;
 use crate::front::http::{HttpFront, HttpFrontsLayer};
 use crate::front::pages::Pages;
@@ -260,8 +261,11 @@ impl Server {
             );
         }
         let channel = WebChannel::new(databases.clone(), shutdown.clone());
-        let fronts: Vec<Box<dyn HttpFront>> =
+        let mut fronts: Vec<Box<dyn HttpFront>> =
             vec![Box::new(Pages::new(pages)), Box::new(channel)];
+        if address.ip().is_loopback() {
+            fronts.push(Box::new(Demo::new()));
+        }
         let connections = accept::connections(listener, accept::connections_max());
         let encrypted = tls.is_some();
         let connections = match tls {
@@ -325,6 +329,13 @@ impl Server {
             Some(folder) => format!("Data is kept in {}", folder.display()),
             None => "Data is kept in memory and forgotten at the end".to_owned(),
         };
+        let scheme = if self.encrypted { "https" } else { "http" };
+        let demo = match self.address.ip().is_loopback() {
+            true => {
+                format!("\nA shared board is at {scheme}://{reach}/demo: open it in two windows")
+            }
+            false => String::new(),
+        };
         let admin = self.admin_address.map_or_else(String::new, |admin| {
             format!("\nMetrics and health are at http://{admin}/metrics and /health")
         });
@@ -357,7 +368,7 @@ impl Server {
         let encrypted = if self.encrypted { ", encrypted" } else { "" };
         format!(
             "Watchfire listens on {address}{encrypted}{admin}
-{data}
+{data}{demo}
 
 Node SDK:
 {node}
