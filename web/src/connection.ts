@@ -1,11 +1,12 @@
 // Whether the server is there, in one of four states, and the switch that takes this window offline on purpose.
 //
-// The SDK says it by `fromCache`: a result that is not, or no longer, held against the server. It then tries again by
-// itself, ever more seldom. So that who looks on does not wait for up to a minute, the page asks meanwhile for its own
-// address, and lets the SDK begin anew when that is answered.
+// The SDK says it by `fromCache`: a result that is not, or no longer, held against the server. That a server has gone
+// away it says only after it has tried for a while, and then it tries again ever more seldom. So that who looks on waits
+// for neither, the page asks for its own address when a write is not answered soon, and again until there is an answer;
+// then it lets the SDK begin anew.
 
 import { disableNetwork, enableNetwork, type Firestore } from 'firebase/firestore';
-import { PROBE_INTERVAL_MS } from './limits';
+import { PROBE_INTERVAL_MS, PROBE_MS_MAX } from './limits';
 
 export type State = 'connecting' | 'live' | 'reconnecting' | 'offline';
 type Watcher = (state: State) => void;
@@ -17,13 +18,15 @@ export class Connection {
   state: State = 'connecting';
   private chosenOffline = false;
   private everLive = false;
+  private fromCache = true;
+  private doubted = false;
   private probes = 0;
   private readonly watchers: Watcher[] = [];
 
   constructor(private readonly db: Firestore) {
     setInterval(() => void this.probe(), PROBE_INTERVAL_MS);
     window.addEventListener('online', () => void this.restart());
-    window.addEventListener('offline', () => this.heard(true));
+    window.addEventListener('offline', () => this.silent());
   }
 
   onChange(watcher: Watcher): void {
@@ -34,18 +37,29 @@ export class Connection {
   /** Another board is opened: nothing is known of the server until its first answer. */
   begin(): void {
     this.everLive = false;
+    this.fromCache = true;
     this.become(this.chosenOffline ? 'offline' : 'connecting');
   }
 
   /** A result came, from the cache alone or held against the server. */
   heard(fromCache: boolean): void {
+    const isNews = fromCache !== this.fromCache;
+    this.fromCache = fromCache;
     if (this.chosenOffline) return;
-    if (!fromCache) {
+    if (fromCache) {
+      if (this.everLive) this.become('reconnecting');
+    } else if (isNews || !this.everLive) {
       this.everLive = true;
       this.become('live');
-    } else if (this.everLive) {
-      this.become('reconnecting');
     }
+  }
+
+  /** A write is not answered as soon as others were: is the server there at all? */
+  async doubt(): Promise<void> {
+    if (this.state !== 'live' || this.doubted) return;
+    this.doubted = true;
+    if (!(await isServerThere())) this.silent();
+    this.doubted = false;
   }
 
   /** A write has waited for its answer too long to believe in the connection. */
@@ -80,13 +94,8 @@ export class Connection {
     this.probes += 1;
     // The first look is left to the SDK, which may be on its way already.
     if (this.probes % PROBES_PER_START !== 2) return;
-    try {
-      const answer = await fetch(import.meta.env.BASE_URL, { method: 'HEAD', cache: 'no-store' });
-      if (answer.ok) await this.restart();
-      else this.probes -= 1;
-    } catch {
-      this.probes -= 1;
-    }
+    if (await isServerThere()) await this.restart();
+    else this.probes -= 1;
   }
 
   private async restart(): Promise<void> {
@@ -99,5 +108,15 @@ export class Connection {
     if (state === this.state) return;
     this.state = state;
     for (const watcher of this.watchers) watcher(state);
+  }
+}
+
+async function isServerThere(): Promise<boolean> {
+  try {
+    const signal = AbortSignal.timeout(PROBE_MS_MAX);
+    const answer = await fetch(import.meta.env.BASE_URL, { method: 'HEAD', cache: 'no-store', signal });
+    return answer.ok;
+  } catch {
+    return false;
   }
 }

@@ -13,11 +13,15 @@ export const FADES_AFTER_MS = 10_000;
 export const GONE_AFTER_MS = 16_000;
 /** Milliseconds without a word, after which one of those who are here removes the visitor's document. */
 export const REMOVED_AFTER_MS = 30_000;
-/** Milliseconds that a heartbeat may take before the page says that it is reconnecting. */
+/** Milliseconds that a heartbeat may take before the page asks whether the server is there, and before it says that it is
+ * reconnecting whatever the answer was. */
+export const HEARTBEAT_ANSWER_MS = 1_500;
 export const HEARTBEAT_ANSWER_MS_MAX = 8_000;
 
 /** Milliseconds between two looks whether a lost server is back. */
-export const PROBE_INTERVAL_MS = 2_000;
+export const PROBE_INTERVAL_MS = 1_000;
+/** Milliseconds that such a look waits for an answer. */
+export const PROBE_MS_MAX = 3_000;
 
 /** Milliseconds that a write may be on its way before the page calls it waiting: what is quick should not flicker. */
 export const CALM_MS = 250;

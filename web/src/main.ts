@@ -107,6 +107,7 @@ function showPending(count: number): void {
     element('pending').textContent = String(now);
     element('pending-words').textContent = now === 1 ? 'write waiting' : 'writes waiting';
     document.body.toggleAttribute('data-pending', now > 0);
+    if (now > 0) void connection.doubt();
   };
   clearTimeout(calm);
   // A write that is answered at once is not worth a word; one that cannot be sent is.

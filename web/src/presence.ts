@@ -13,8 +13,8 @@ import {
 import { part, text } from './board';
 import type { Connection } from './connection';
 import {
-  FADES_AFTER_MS, GONE_AFTER_MS, HEARTBEAT_ANSWER_MS_MAX, HEARTBEAT_MS, MOVE_INTERVAL_MS, NAME_LENGTH_MAX, PEOPLE_MAX,
-  REMOVED_AFTER_MS,
+  FADES_AFTER_MS, GONE_AFTER_MS, HEARTBEAT_ANSWER_MS, HEARTBEAT_ANSWER_MS_MAX, HEARTBEAT_MS, MOVE_INTERVAL_MS,
+  NAME_LENGTH_MAX, PEOPLE_MAX, REMOVED_AFTER_MS,
 } from './limits';
 import { type Colour, colourOf, rarestColour, rarestName } from './palette';
 import { Newest } from './pending';
@@ -191,7 +191,9 @@ export class Presence {
 
   private tick(): void {
     const now = performance.now();
-    if (this.unanswered !== undefined && now - this.unanswered > HEARTBEAT_ANSWER_MS_MAX) this.connection.silent();
+    const unanswered = this.unanswered === undefined ? 0 : now - this.unanswered;
+    if (unanswered > HEARTBEAT_ANSWER_MS_MAX) this.connection.silent();
+    else if (unanswered > HEARTBEAT_ANSWER_MS) void this.connection.doubt();
     if (now - this.lastSaid >= HEARTBEAT_MS) this.speak();
     this.refresh();
     if (this.connection.state === 'live' && this.known) this.sweep();

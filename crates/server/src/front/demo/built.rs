@@ -24,7 +24,7 @@ macro_rules! file {
 pub const FILES: &[File] = &[
     file!("LICENSES.txt"),
     file!("assets/firebase-DmvXgC0M.js"),
-    file!("assets/index-BAjnkkCp.js"),
-    file!("assets/index-BeDgdt0c.css"),
+    file!("assets/index-CjOAN84g.js"),
+    file!("assets/index-DGMmT1LS.css"),
     file!("index.html"),
 ];
