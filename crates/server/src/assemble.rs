@@ -27,6 +27,7 @@ use crate::front::demo::Demo;
 use crate::front::grpc_message::GrpcMessageLayer;
 use crate::front::http::{HttpFront, HttpFrontsLayer};
 use crate::front::pages::Pages;
+use crate::front::rest::Rest;
 use crate::front::webchannel::WebChannel;
 use crate::front::{admin, check, grpc, health, metrics};
 use crate::health::Health;
@@ -266,6 +267,7 @@ impl Server {
         if address.ip().is_loopback() {
             fronts.push(Box::new(Demo::new()));
         }
+        fronts.push(Box::new(Rest::new(&databases, &shutdown)));
         let connections = accept::connections(listener, accept::connections_max());
         let encrypted = tls.is_some();
         let connections = match tls {

@@ -5,6 +5,7 @@
 use watchfire_model::{DocumentName, Invalid};
 use watchfire_realtime::{SessionError, StreamEnd};
 use watchfire_wire::Refusal;
+use watchfire_wire::json::JsonRefusal;
 
 use crate::backup::BackupError;
 
@@ -14,6 +15,9 @@ pub enum Error {
     /// The request could not be understood, or asks for what is not supported.
     #[error("{0}")]
     Refused(Refusal),
+    /// The JSON of a request is not what it should be.
+    #[error("{0}")]
+    Json(JsonRefusal),
     /// The engine said no.
     #[error("{0}")]
     Engine(watchfire_engine::Error),

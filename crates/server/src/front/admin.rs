@@ -32,7 +32,7 @@ use crate::status::REQUEST_SIZE_MAX;
 
 /// The service that defines indexes, for the transport.
 pub fn service(databases: Arc<Databases>) -> FirestoreAdminServer<Admin> {
-    FirestoreAdminServer::new(Admin { databases }).max_decoding_message_size(REQUEST_SIZE_MAX)
+    FirestoreAdminServer::new(methods(databases)).max_decoding_message_size(REQUEST_SIZE_MAX)
 }
 
 /// The service that follows operations, for the transport. Waiting ends when `shutdown` is cancelled.
@@ -40,11 +40,21 @@ pub fn operations(
     databases: Arc<Databases>,
     shutdown: CancellationToken,
 ) -> OperationsServer<LongRunning> {
-    OperationsServer::new(LongRunning {
+    OperationsServer::new(operation_methods(databases, shutdown))
+        .max_decoding_message_size(REQUEST_SIZE_MAX)
+}
+
+/// The methods on indexes alone, for fronts of other protocols.
+pub fn methods(databases: Arc<Databases>) -> Admin {
+    Admin { databases }
+}
+
+/// The methods on operations alone, likewise.
+pub fn operation_methods(databases: Arc<Databases>, shutdown: CancellationToken) -> LongRunning {
+    LongRunning {
         databases,
         shutdown,
-    })
-    .max_decoding_message_size(REQUEST_SIZE_MAX)
+    }
 }
 
 /// The methods on indexes and fields.

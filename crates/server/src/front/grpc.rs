@@ -48,13 +48,18 @@ pub fn service(
     databases: Arc<Databases>,
     shutdown: CancellationToken,
 ) -> ListenFront<FirestoreServer<Grpc>> {
-    let service = FirestoreServer::new(Grpc {
-        databases: Arc::clone(&databases),
-        shutdown: shutdown.clone(),
-    })
-    .max_decoding_message_size(REQUEST_SIZE_MAX)
-    .max_encoding_message_size(usize::MAX);
+    let service = FirestoreServer::new(methods(Arc::clone(&databases), shutdown.clone()))
+        .max_decoding_message_size(REQUEST_SIZE_MAX)
+        .max_encoding_message_size(usize::MAX);
     ListenFront::new(service, databases, shutdown)
+}
+
+/// The methods alone, for fronts of other protocols.
+pub fn methods(databases: Arc<Databases>, shutdown: CancellationToken) -> Grpc {
+    Grpc {
+        databases,
+        shutdown,
+    }
 }
 
 /// The methods of the protocol.

@@ -14,4 +14,5 @@ pub mod listen;
 pub mod metrics;
 mod page_token;
 pub mod pages;
+pub mod rest;
 pub mod webchannel;

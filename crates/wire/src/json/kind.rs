@@ -449,10 +449,7 @@ impl Word for Timestamp {
                 .rev()
                 .nth(5)
                 .is_some_and(|sign| matches!(sign, b'+' | b'-'));
-        let timed = text
-            .bytes()
-            .nth(10)
-            .is_some_and(|letter| matches!(letter, b'T' | b't'));
+        let timed = matches!(text.as_bytes().get(10), Some(b'T' | b't'));
         if zoned && timed {
             text.parse().ok()
         } else {

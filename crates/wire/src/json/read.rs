@@ -635,36 +635,38 @@ pub(super) fn tree(parameters: &[(String, String)], reading: &mut Reading) -> Tr
 
 /// `false` when there is a value where something nested is meant, or the other way round.
 fn place_parameter(node: &mut serde_json::Map<String, Tree>, parts: &[&str], value: &str) -> bool {
-    let value = || Tree::String(value.to_owned());
     match parts {
         [] => false,
-        [last] => match node.get_mut(*last) {
-            None => {
-                node.insert((*last).to_owned(), value());
-                true
+        [last] => {
+            let value = Tree::String(value.to_owned());
+            match node.get_mut(*last) {
+                None => {
+                    node.insert((*last).to_owned(), value);
+                    true
+                }
+                Some(Tree::Array(values)) => {
+                    values.push(value);
+                    true
+                }
+                Some(first @ Tree::String(_)) => {
+                    let taken = std::mem::take(first);
+                    *first = Tree::Array(vec![taken, value]);
+                    true
+                }
+                Some(Tree::Object(_) | Tree::Null | Tree::Bool(_) | Tree::Number(_)) => false,
             }
-            Some(Tree::Array(values)) => {
-                values.push(value());
-                true
-            }
-            Some(first @ Tree::String(_)) => {
-                let taken = std::mem::take(first);
-                *first = Tree::Array(vec![taken, value()]);
-                true
-            }
-            Some(Tree::Object(_) | Tree::Null | Tree::Bool(_) | Tree::Number(_)) => false,
-        },
+        }
         [first, rest @ ..] => {
             let inner = node
                 .entry((*first).to_owned())
                 .or_insert_with(|| Tree::Object(serde_json::Map::new()));
             match inner {
-                Tree::Object(inner) => {
-                    place_parameter(inner, rest, &value().as_str().unwrap_or_default())
-                }
-                Tree::Array(_) | Tree::String(_) | Tree::Null | Tree::Bool(_) | Tree::Number(_) => {
-                    false
-                }
+                Tree::Object(inner) => place_parameter(inner, rest, value),
+                Tree::Array(_)
+                | Tree::String(_)
+                | Tree::Null
+                | Tree::Bool(_)
+                | Tree::Number(_) => false,
             }
         }
     }
