@@ -43,12 +43,18 @@ after(async () => {
   await server?.stop();
 });
 
+// The server, also by the name of its own that a further window of a profile asks it by.
+function isServer(address) {
+  const { protocol, hostname, port } = new URL(address);
+  return protocol === 'data:' || port === new URL(origin).port && (hostname === '127.0.0.1' || hostname.endsWith('.localhost'));
+}
+
 let boards = 0;
 const newBoard = () => `t${process.pid}-${(boards += 1)}`;
 
-// A window of its own visitor, once it can be used.
-async function open(board, { viewport = DESKTOP, ...options } = {}) {
-  const context = await browser.context({ viewport, ...options });
+// A window of its own visitor, once it can be used; in a browser profile of its own unless one is given.
+async function open(board, { viewport = DESKTOP, profile, ...options } = {}) {
+  const context = profile ?? await browser.context({ viewport, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
   page.on('pageerror', error => faults.push(error.stack ?? error.message));
@@ -56,8 +62,7 @@ async function open(board, { viewport = DESKTOP, ...options } = {}) {
     const text = message.text();
     if (/Content.Security|ASSERTION/i.test(text) && !text.includes(NETWORK_PROBE)) faults.push(text);
   });
-  page.on('request', request => request.url().startsWith('data:') || new URL(request.url()).origin === origin
-    || asked.add(request));
+  page.on('request', request => isServer(request.url()) || asked.add(request));
   // What the page's policy forbids has not left the browser.
   page.on('requestfailed', request => request.failure().errorText === 'csp' && request.url().includes(NETWORK_PROBE)
     && asked.delete(request));
@@ -255,6 +260,20 @@ test('a pointer that moves costs at most twenty writes a second, and none while 
   } finally {
     stop();
     await db.terminate();
+  }
+});
+
+test('six windows of one browser see each other, though it has but six connections for a name', { timeout: TEST_MS_MAX }, async () => {
+  const board = newBoard();
+  const profile = await browser.context({ viewport: DESKTOP });
+  const pages = [];
+  for (let window = 0; window < 6; window += 1) pages.push(await open(board, { profile }));
+  // A window that writes keeps a second connection.
+  for (const page of pages) await page.getByRole('button', { name: 'Add one to the counter' }).click();
+  for (const page of pages) await until(async () => (await count(page)) === '6', 'every window counts all six', 10_000);
+  for (const page of pages) {
+    await until(async () => (await page.getByRole('list').getByRole('listitem').count()) === 6, 'all six are here', 10_000);
+    assert.equal(await state(page), 'Live');
   }
 });
 

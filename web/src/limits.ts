@@ -34,3 +34,6 @@ export const PEOPLE_MAX = 100;
 export const TEXT_LENGTH_MAX = 280;
 export const NAME_LENGTH_MAX = 24;
 export const BOARD_LENGTH_MAX = 40;
+
+/** Windows of one browser that ask for the server by the name that the page came from: see host.ts. */
+export const WINDOWS_AT_HOST_MAX = 2;

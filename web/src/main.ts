@@ -1,13 +1,14 @@
 // The page /demo: a shared board on the published web SDK, as it is. Here its parts meet, and what is said in words of
 // the connection and of waiting writes stands here.
 //
-// The database is where the page came from: nothing else is asked for anything.
+// The database is where the page came from: nobody else is asked for anything.
 
 import './style.css';
 import { initializeApp } from 'firebase/app';
 import { initializeFirestore, setLogLevel } from 'firebase/firestore';
 import { Board, boardName, fitName } from './board';
 import { Connection, type State } from './connection';
+import { serverHost } from './host';
 import { CALM_MS } from './limits';
 import { Notes } from './notes';
 import { element, say } from './page';
@@ -18,7 +19,7 @@ import { Presence, Self } from './presence';
 // What goes wrong with the connection is said on the page.
 setLogLevel('error');
 const app = initializeApp({ projectId: 'demo', apiKey: 'none' });
-const db = initializeFirestore(app, { host: location.host, ssl: location.protocol === 'https:' });
+const db = initializeFirestore(app, { host: await serverHost(), ssl: location.protocol === 'https:' });
 
 const self = new Self();
 const connection = new Connection(db);

@@ -24,7 +24,7 @@ macro_rules! file {
 pub const FILES: &[File] = &[
     file!("LICENSES.txt"),
     file!("assets/firebase-DmvXgC0M.js"),
-    file!("assets/index-CjOAN84g.js"),
-    file!("assets/index-DGMmT1LS.css"),
+    file!("assets/index-CqqiUJ9P.css"),
+    file!("assets/index-aF12SBlN.js"),
     file!("index.html"),
 ];
