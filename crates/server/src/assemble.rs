@@ -17,6 +17,7 @@ use watchfire_storage::memory::MemoryStore;
 use watchfire_storage::{Error as StoreError, Store};
 
 use crate::accept;
+use crate::auth::Tokens;
 use crate::backup::take::take;
 use crate::config::{self, Serve};
 use crate::databases::{Databases, OpenStore};
@@ -24,6 +25,7 @@ use crate::error::Error;
 use crate::front::backup::Backups;
 use crate::front::cors::Cors;
 use crate::front::demo::Demo;
+use crate::front::emulator::{Control, NoControl};
 use crate::front::grpc_message::GrpcMessageLayer;
 use crate::front::http::{HttpFront, HttpFrontsLayer};
 use crate::front::pages::Pages;
@@ -34,6 +36,7 @@ use crate::health::Health;
 use crate::indexes::file::{self, FileError};
 use crate::indexes::first::FirstIndexes;
 use crate::origin::AllowedOrigins;
+use crate::seed::Seed;
 use crate::service::backup::TakeBackup;
 use crate::service::commit::random;
 use crate::tls::{Tls, TlsError, TlsFiles};
@@ -127,6 +130,15 @@ pub enum Failure {
     Store(#[from] StoreError),
 }
 
+/// What an emulator begins with.
+#[derive(Debug, Default)]
+pub struct Tests {
+    /// The name and the text of the rules, which are kept and not enforced.
+    pub rules: Option<(String, String)>,
+    /// What empty databases begin with.
+    pub seed: Option<Seed>,
+}
+
 /// A running server.
 pub struct Server {
     address: SocketAddr,
@@ -142,6 +154,15 @@ pub struct Server {
 impl Server {
     /// Reads the file of index definitions, opens the store, then the listener. Needs a Tokio runtime.
     pub async fn start(serve: Serve) -> Result<Self, Failure> {
+        Self::start_as(serve, None).await
+    }
+
+    /// The same, open to every page and to the credentials of tests, and with what only an emulator has.
+    pub async fn start_for_tests(serve: Serve, tests: Tests) -> Result<Self, Failure> {
+        Self::start_as(serve, Some(tests)).await
+    }
+
+    async fn start_as(serve: Serve, tests: Option<Tests>) -> Result<Self, Failure> {
         let Serve {
             listen,
             tls_cert,
@@ -217,12 +238,12 @@ impl Server {
             }
         };
 
-        let databases = Arc::new(Databases::new(
-            open_store,
-            Arc::new(SystemClock),
-            settings,
-            first_indexes,
-        ));
+        let (seed, rules, is_emulator) = match tests {
+            None => (None, None, false),
+            Some(Tests { rules, seed }) => (seed, rules, true),
+        };
+        let databases = Databases::new(open_store, Arc::new(SystemClock), settings, first_indexes);
+        let databases = Arc::new(databases.with_seed(seed));
         if let Some(name) = &indexes_database {
             databases.get(name).await?;
         }
@@ -249,21 +270,35 @@ impl Server {
                 let serving = transport::Server::builder()
                     .accept_http1(true)
                     .http2_max_header_list_size(HEADERS_MAX)
-                    .layer(HttpFrontsLayer::new(vec![Box::new(pages)], no_strangers))
+                    .layer(HttpFrontsLayer::new(
+                        vec![Box::new(pages)],
+                        no_strangers,
+                        Tokens::of_server(),
+                    ))
                     .add_service(health_service.clone())
                     .serve_with_incoming_shutdown(connections, shutdown.clone().cancelled_owned());
                 Either::Right(serving)
             }
         };
-        let allowed = AllowedOrigins::new(&allow_origins, address.ip().is_loopback());
-        if allowed == AllowedOrigins::Any {
+        let (allowed, tokens) = if is_emulator {
+            (AllowedOrigins::Any, Tokens::of_emulator())
+        } else {
+            let allowed = AllowedOrigins::new(&allow_origins, address.ip().is_loopback());
+            (allowed, Tokens::of_server())
+        };
+        if allowed == AllowedOrigins::Any && !is_emulator {
             tracing::warn!(
                 "--allow-origin * lets every web page, of every site that a user of this server's network visits, read and write"
             );
         }
         let channel = WebChannel::new(databases.clone(), shutdown.clone());
+        let control: Box<dyn HttpFront> = if is_emulator {
+            Box::new(Control::new(databases.clone(), reached(address), rules))
+        } else {
+            Box::new(NoControl)
+        };
         let mut fronts: Vec<Box<dyn HttpFront>> =
-            vec![Box::new(Pages::new(pages)), Box::new(channel)];
+            vec![Box::new(Pages::new(pages)), Box::new(channel), control];
         if address.ip().is_loopback() {
             fronts.push(Box::new(Demo::new()));
         }
@@ -288,7 +323,7 @@ impl Server {
             .http2_max_pending_accept_reset_streams(Some(UNSEEN_CANCELLED_CALLS_MAX))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .layer(HttpFrontsLayer::new(fronts, Cors::new(allowed)))
+            .layer(HttpFrontsLayer::new(fronts, Cors::new(allowed), tokens))
             .layer(GrpcMessageLayer)
             .add_service(grpc::service(databases.clone(), shutdown.clone()))
             .add_service(admin::service(databases.clone()))
@@ -321,12 +356,8 @@ impl Server {
 
     /// What a person who has just started it wants to know.
     pub fn greeting(&self) -> String {
-        let host = match self.address.ip() {
-            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            ip => ip,
-        };
-        let port = self.address.port();
-        let reach = SocketAddr::new(host, port);
+        let reach = reached(self.address);
+        let (host, port) = (reach.ip(), reach.port());
         let data = match &self.data {
             Some(folder) => format!("Data is kept in {}", folder.display()),
             None => "Data is kept in memory and forgotten at the end".to_owned(),
@@ -427,6 +458,15 @@ Web SDK:
             }
         }
     }
+}
+
+/// Where this machine reaches what listens there.
+pub fn reached(address: SocketAddr) -> SocketAddr {
+    let host = match address.ip() {
+        ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(host, address.port())
 }
 
 fn settings(

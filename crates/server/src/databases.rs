@@ -18,6 +18,7 @@ use crate::answers::Answers;
 use crate::error::Error;
 use crate::indexes::first::FirstIndexes;
 use crate::metrics::Metrics;
+use crate::seed::Seed;
 
 /// Databases open at the same time. One more is refused with `TooManyDatabases`: an open database
 /// holds memory and two tasks (about 16 KiB when it is idle), and names cost a caller nothing.
@@ -49,6 +50,7 @@ pub struct Databases {
     clock: Arc<dyn Clock>,
     settings: Settings,
     first_indexes: Option<FirstIndexes>,
+    seed: Option<Seed>,
     answers: Answers,
     metrics: Metrics,
     /// Invariant: at most `DATABASES_OPEN_MAX` slots. A slot is made by `get`, filled when opening
@@ -69,10 +71,16 @@ impl Databases {
             clock,
             settings,
             first_indexes,
+            seed: None,
             answers: Answers::default(),
             metrics: Metrics::default(),
             slots: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// The same, with documents that new databases begin with.
+    pub fn with_seed(self, seed: Option<Seed>) -> Self {
+        Self { seed, ..self }
     }
 
     /// The database of that name, opened now if it is not open.
@@ -151,6 +159,9 @@ impl Databases {
         let engine = Engine::open_with(name.clone(), store, clock, self.settings).await?;
         if let Some(first) = &self.first_indexes {
             first.define(&engine).await;
+        }
+        if let Some(seed) = &self.seed {
+            seed.plant(name, &engine).await?;
         }
         let hub = Hub::start(engine.clone());
         tracing::info!(database = %name, "database open");

@@ -7,6 +7,7 @@ use watchfire_realtime::{SessionError, StreamEnd};
 use watchfire_wire::Refusal;
 use watchfire_wire::json::JsonRefusal;
 
+use crate::auth::TokenError;
 use crate::backup::BackupError;
 
 /// Failures of operations.
@@ -46,6 +47,12 @@ pub enum Error {
         "at most {max} databases can be open at the same time; retry after a restart or use an open one"
     )]
     TooManyDatabases { max: usize },
+    /// The credentials of the caller cannot be understood.
+    #[error("{0}")]
+    Token(TokenError),
+    /// What users of an emulator may not ask for, as users of the real service may not.
+    #[error("Metadata operations require admin authentication.")]
+    OwnersOnly,
     /// A backup was not made.
     #[error(transparent)]
     Backup(#[from] BackupError),

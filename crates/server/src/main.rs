@@ -1,6 +1,8 @@
 //! The `watchfire` command: reads its settings, serves until it is told to stop or does what else it
 //! was asked to, and ends with exit code 0 when that went well.
 
+use std::env;
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -12,7 +14,8 @@ use watchfire_server::assemble::{Server, SystemClock};
 use watchfire_server::client::exchange::progress::Progress;
 use watchfire_server::client::exchange::{export, import};
 use watchfire_server::client::index_command::{self as index_command, Console};
-use watchfire_server::config::{Check, Command, Config, Indexes, Serve};
+use watchfire_server::config::{Check, Command, Config, Emulator, Indexes, Serve};
+use watchfire_server::emulator::{self, java};
 use watchfire_server::service::commit::random;
 use watchfire_server::{backup, check, client};
 
@@ -24,8 +27,24 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let done = match Config::parse().into_command() {
+    let config = match java::Call::of(env::args_os()) {
+        java::Call::None => Config::parse(),
+        java::Call::Emulator(arguments) => {
+            let emulator = ["watchfire", "emulator"].map(OsString::from);
+            Config::parse_from(emulator.into_iter().chain(arguments))
+        }
+        java::Call::Age => {
+            java::tell_age();
+            return ExitCode::SUCCESS;
+        }
+        java::Call::Other(arguments) => return java::leave_to_the_real_one(&arguments),
+    };
+    let done = match config.into_command() {
         Command::Serve(settings) => serve(settings).await,
+        Command::Emulator(settings) => match emulate(settings).await {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => Err(error),
+        },
         Command::Indexes(command) => indexes(command).await,
         Command::Check(settings) => check_data(settings).await,
         Command::Backup(settings) => client::backup::run(settings, &mut std::io::stdout())
@@ -82,7 +101,8 @@ async fn check_data(settings: Check) -> anyhow::Result<()> {
     Ok(check::run(settings, &mut std::io::stdout()).await?)
 }
 
-async fn serve(serve: Serve) -> anyhow::Result<()> {
+/// What goes on is told on the error output.
+fn log() {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,watchfire=info"));
     tracing_subscriber::fmt()
@@ -90,7 +110,24 @@ async fn serve(serve: Serve) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+}
 
+/// Serves tests until it is told to stop, or until the program beside it has ended, whose exit code it gives.
+async fn emulate(settings: Emulator) -> anyhow::Result<u8> {
+    log();
+    let mut signals = Signals::new().context("cannot wait for signals")?;
+    let mut emulator = emulator::start(settings).await?;
+    // What a program beside it writes is that program's alone.
+    if !emulator.has_program() {
+        say(&emulator.greeting());
+    }
+    let code = emulator.run(async || signals.received().await).await;
+    emulator.stop().await?;
+    Ok(code?)
+}
+
+async fn serve(serve: Serve) -> anyhow::Result<()> {
+    log();
     // The signals are taken before the greeting: who has read it may send one.
     let mut signals = Signals::new().context("cannot wait for signals")?;
     let mut server = Server::start(serve).await?;

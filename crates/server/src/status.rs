@@ -63,6 +63,8 @@ impl From<Error> for Status {
                 status(Code::ResourceExhausted, error.to_string())
             }
             Error::Backup(error) => backup(&error),
+            Error::Token(_) => status(Code::Unauthenticated, error.to_string()),
+            Error::OwnersOnly => status(Code::PermissionDenied, error.to_string()),
             Error::PeerElsewhere { operation: _ } => {
                 status(Code::PermissionDenied, error.to_string())
             }

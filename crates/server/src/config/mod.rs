@@ -1,13 +1,15 @@
 //! The command line and its environment variables, and nothing that acts on them.
 //!
-//! `serve` is how to serve, `ask` what the commands want that ask a running server or touch its files.
+//! `serve` is how to serve, `emulator` how to be one, `ask` what the commands want that ask a running server or touch its files.
 
 mod ask;
+mod emulator;
 mod serve;
 
 use clap::{Parser, Subcommand};
 
 pub use ask::{Asked, Backup, Check, DeployIndexes, Export, Import, Indexes, Remote, Restore};
+pub use emulator::{Emulator, EmulatorCommand, Ignored};
 pub use serve::{Concurrency, IndexMode, Serve};
 
 const ABOUT: &str = "A realtime document database that speaks Firestore's gRPC protocol";
@@ -36,6 +38,8 @@ Examples:
       Writes the documents of a database to files in Firestore's own format
   watchfire import /tmp/demo --project other
       Writes the documents of such files to a database
+  watchfire emulator exec -- npm test
+      Runs tests with an emulator beside them
 
 Point any official SDK at it by setting FIRESTORE_EMULATOR_HOST=127.0.0.1:8080.
 Projects and databases need no setup: each is created when it is first used.
@@ -59,6 +63,8 @@ pub enum Command {
     /// Start the server (what `watchfire` alone does)
     #[command(after_help = EXAMPLES)]
     Serve(Serve),
+    /// Start a server for tests, in the place of the official emulator: in memory, and open to everybody
+    Emulator(Emulator),
     /// Show or change the indexes of a running server
     #[command(subcommand)]
     Indexes(Indexes),

@@ -126,11 +126,7 @@ fn refused(origin: &HeaderValue) -> Response<Body> {
         "Pages of the origin {origin} may not use this server. Start it with --allow-origin {origin} to let them."
     );
     tracing::debug!(%origin, "the request of a page was refused, see --allow-origin");
-    let text = serde_json::json!({
-        "error": { "code": 403, "message": message, "status": "PERMISSION_DENIED" }
-    });
-    let mut answer = pages::text("application/json; charset=utf-8", text.to_string());
-    *answer.status_mut() = StatusCode::FORBIDDEN;
+    let mut answer = pages::refusal(StatusCode::FORBIDDEN, "PERMISSION_DENIED", &message);
     Told { origin: None }.tell(answer.headers_mut());
     answer
 }

@@ -31,6 +31,7 @@ use watchfire_wire::{
     encode_write_result, pb,
 };
 
+use crate::auth::Caller;
 use crate::databases::Databases;
 use crate::error::Error;
 use crate::front::listen::ListenFront;
@@ -99,6 +100,7 @@ impl Firestore for Grpc {
         &self,
         request: Request<pb::ListDocumentsRequest>,
     ) -> Result<Response<pb::ListDocumentsResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let pb::ListDocumentsRequest {
             parent,
             collection_id,
@@ -110,6 +112,9 @@ impl Firestore for Grpc {
             request_options: _,
             consistency_selector,
         } = request.into_inner();
+        if show_missing && !caller.may_list_names() {
+            return Err(Error::OwnersOnly.into());
+        }
         let consistency = consistency(consistency_selector)?;
         let bound_to = [
             "documents",
@@ -424,6 +429,9 @@ impl Firestore for Grpc {
         &self,
         request: Request<pb::ListCollectionIdsRequest>,
     ) -> Result<Response<pb::ListCollectionIdsResponse>, Status> {
+        if !Caller::of(request.extensions()).may_list_names() {
+            return Err(Error::OwnersOnly.into());
+        }
         let pb::ListCollectionIdsRequest {
             parent,
             page_size,

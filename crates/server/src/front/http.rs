@@ -2,6 +2,7 @@
 //!
 //! A request of gRPC passes at the cost of looking at its content type. Any other goes to the first front that takes it,
 //! or on to gRPC, whose transport then says what was wrong with it; and whatever a page asks is first judged by `cors`.
+//! Who asks is found out here for all of them (`auth`), and goes along with the request.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,12 +10,16 @@ use std::task::{Context, Poll};
 
 use futures::future::{self, BoxFuture, Either};
 use futures::{FutureExt, TryFutureExt};
-use http::{Request, Response, header};
+use http::{Request, Response, StatusCode, header};
+use tonic::Status;
 use tonic::body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::auth::Tokens;
+use crate::error::Error;
 use crate::front::cors::{Cors, Verdict};
+use crate::front::pages;
 
 /// One protocol over plain HTTP.
 pub trait HttpFront: Send + Sync {
@@ -30,14 +35,16 @@ pub trait HttpFront: Send + Sync {
 pub struct HttpFrontsLayer {
     fronts: Arc<[Box<dyn HttpFront>]>,
     cors: Cors,
+    tokens: Tokens,
 }
 
 impl HttpFrontsLayer {
     /// The first that takes a request answers it.
-    pub fn new(fronts: Vec<Box<dyn HttpFront>>, cors: Cors) -> Self {
+    pub fn new(fronts: Vec<Box<dyn HttpFront>>, cors: Cors, tokens: Tokens) -> Self {
         Self {
             fronts: fronts.into(),
             cors,
+            tokens,
         }
     }
 }
@@ -50,6 +57,7 @@ impl<S> Layer<S> for HttpFrontsLayer {
             inner,
             fronts: Arc::clone(&self.fronts),
             cors: self.cors.clone(),
+            tokens: self.tokens.clone(),
         }
     }
 }
@@ -60,6 +68,7 @@ pub struct HttpFronts<S> {
     inner: S,
     fronts: Arc<[Box<dyn HttpFront>]>,
     cors: Cors,
+    tokens: Tokens,
 }
 
 impl<S> Service<Request<Body>> for HttpFronts<S>
@@ -75,14 +84,38 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let caller = self.tokens.caller(request.headers());
         if is_grpc(&request) {
-            return Either::Left(self.inner.call(request));
+            return match caller {
+                Ok(caller) => {
+                    request.extensions_mut().insert(caller);
+                    Either::Left(self.inner.call(request))
+                }
+                Err(error) => {
+                    let answer = Status::from(Error::Token(error)).into_http();
+                    Either::Right(future::ready(Ok(answer)).boxed())
+                }
+            };
         }
         let told = match self.cors.judge(&request) {
             Verdict::Answered(answer) => return Either::Right(future::ready(Ok(answer)).boxed()),
             Verdict::Passes(told) => told,
         };
+        match caller {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+            }
+            Err(error) => {
+                let mut answer = pages::refusal(
+                    StatusCode::UNAUTHORIZED,
+                    "UNAUTHENTICATED",
+                    &error.to_string(),
+                );
+                told.tell(answer.headers_mut());
+                return Either::Right(future::ready(Ok(answer)).boxed());
+            }
+        }
         let answer = match self.fronts.iter().find(|front| front.takes(&request)) {
             Some(front) => front.answer(request).map(Ok).boxed(),
             None => self.inner.call(request).boxed(),

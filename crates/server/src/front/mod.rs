@@ -6,6 +6,7 @@ pub mod check;
 pub mod cors;
 pub mod deadline;
 pub mod demo;
+pub mod emulator;
 pub mod grpc;
 pub mod grpc_message;
 pub mod health;

@@ -34,6 +34,16 @@ pub fn text(kind: &'static str, text: String) -> Response<Body> {
     answer
 }
 
+/// A refusal in the shape in which the service refuses.
+pub fn refusal(status: StatusCode, name: &str, message: &str) -> Response<Body> {
+    let error = serde_json::json!({
+        "error": { "code": status.as_u16(), "message": message, "status": name }
+    });
+    let mut answer = text("application/json; charset=utf-8", error.to_string());
+    *answer.status_mut() = status;
+    answer
+}
+
 /// An answer of a status alone.
 pub fn status(status: StatusCode) -> Response<Body> {
     let mut answer = Response::new(Body::empty());

@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod check;
+pub mod clear;
 pub mod commit;
 pub mod indexes;
 pub mod list;

@@ -1,0 +1,10 @@
+//! `watchfire emulator`: a server for tests, in the place of the official emulator.
+//!
+//! `run` is how it begins and ends, `programs` runs programs beside it, and `java` is what this program does when other
+//! tools call it by the name `java`, which is how they start emulators.
+
+pub mod java;
+mod programs;
+mod run;
+
+pub use run::{Failure, Started, start};

@@ -1,0 +1,258 @@
+//! How an emulator begins and ends: what is read before, what is said, and what is exported after.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use watchfire_exchange::Export;
+use watchfire_model::{DatabaseName, Invalid};
+
+use crate::assemble::{self, Server, SystemClock, Tests, reached};
+use crate::config::{Emulator, EmulatorCommand};
+use crate::emulator::programs::{Program, code};
+use crate::front::emulator::{RULES_NOT_ENFORCED, export_to};
+use crate::seed::Seed;
+
+/// The size of a file of rules, in bytes, which is that of the real service.
+const RULES_BYTES_MAX: u64 = 256 * 1024;
+
+/// Why an emulator did not begin, go on or end well.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The place to listen on cannot be understood or found.
+    #[error(
+        "cannot listen on {place}: expected a host and a port of this machine, as in 127.0.0.1:8080"
+    )]
+    Place {
+        place: String,
+        #[source]
+        error: Option<io::Error>,
+    },
+    /// The file of --rules cannot be read.
+    #[error("cannot read the rules of {}", .file.display())]
+    Rules {
+        file: PathBuf,
+        #[source]
+        error: io::Error,
+    },
+    /// The export of --import cannot be used.
+    #[error("cannot use the export of --import")]
+    Import(#[from] watchfire_exchange::Error),
+    /// What is to be replaced at the end is something else.
+    #[error(
+        "--export-on-exit {} is there already and no export: expected a folder that does not exist, is empty, or has an export",
+        .0.display()
+    )]
+    NoExport(PathBuf),
+    /// The export at the end did not succeed.
+    #[error("the data could not be exported to {}: {complaint}", .folder.display())]
+    Export { folder: PathBuf, complaint: String },
+    /// The project is none.
+    #[error(transparent)]
+    Project(#[from] Invalid),
+    /// No program was named.
+    #[error("expected a program to run: watchfire emulator exec -- COMMAND")]
+    NoProgram,
+    /// The program is not there, or cannot be run.
+    #[error("cannot run {}", .name.display())]
+    Program {
+        name: OsString,
+        #[source]
+        error: io::Error,
+    },
+    /// The program was lost sight of.
+    #[error("cannot wait for the program")]
+    Waiting(#[source] io::Error),
+    /// What stands for `java` could not be made.
+    #[error("cannot make a folder for what stands in for java")]
+    StandIn(#[source] io::Error),
+    /// The server itself did not start, go on or end.
+    #[error(transparent)]
+    Server(#[from] assemble::Failure),
+}
+
+/// A running emulator.
+pub struct Started {
+    server: Server,
+    program: Option<Vec<OsString>>,
+    project: Option<String>,
+    /// Where its data goes at the end, and whose it is.
+    export: Option<(PathBuf, DatabaseName)>,
+}
+
+/// Reads what it is to begin with, and starts it.
+pub async fn start(emulator: Emulator) -> Result<Started, Failure> {
+    let listen = listen(&emulator).await?;
+    let rules = emulator.rules.as_deref().map(read_rules).transpose()?;
+    let seed = match &emulator.import {
+        None => None,
+        Some(path) => {
+            let path = path.clone();
+            let reading = tokio::task::spawn_blocking(move || Seed::read(&path));
+            Some(reading.await.map_err(assemble::Failure::from)??)
+        }
+    };
+    let export = match (&emulator.export_on_exit, &emulator.project) {
+        (Some(folder), Some(project)) => {
+            if !may_be_replaced(folder) {
+                return Err(Failure::NoExport(folder.clone()));
+            }
+            Some((folder.clone(), DatabaseName::new(project, "(default)")?))
+        }
+        (None, _) | (_, None) => None,
+    };
+    for flag in emulator.ignored.said() {
+        tracing::warn!("{flag} has no effect in this emulator");
+    }
+    if rules.is_some() {
+        tracing::warn!("{RULES_NOT_ENFORCED}");
+    }
+    if let Some(seed) = &seed {
+        tracing::info!(export = %seed.path().display(), documents = seed.documents(), "empty databases begin with an export");
+    }
+    let serve = emulator.serve(listen);
+    let server = Server::start_for_tests(serve, Tests { rules, seed }).await?;
+    let program = emulator
+        .command
+        .map(|EmulatorCommand::Exec { command }| command);
+    Ok(Started {
+        server,
+        program,
+        project: emulator.project,
+        export,
+    })
+}
+
+async fn listen(emulator: &Emulator) -> Result<SocketAddr, Failure> {
+    let (host, port) = emulator
+        .place()
+        .map_err(|place| Failure::Place { place, error: None })?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(address, port));
+    }
+    let cannot = |error| Failure::Place {
+        place: format!("{host}:{port}"),
+        error,
+    };
+    let found = tokio::net::lookup_host((bare, port)).await;
+    let addresses: Vec<SocketAddr> = found.map_err(|error| cannot(Some(error)))?.collect();
+    // By name, most tools mean the older protocol, which all can speak.
+    let first = addresses.iter().find(|address| address.is_ipv4());
+    let first = first.or(addresses.first()).copied();
+    first.ok_or_else(|| cannot(None))
+}
+
+/// The name and the text.
+fn read_rules(file: &Path) -> Result<(String, String), Failure> {
+    let unreadable = |error| Failure::Rules {
+        file: file.to_owned(),
+        error,
+    };
+    let bytes = std::fs::metadata(file).map_err(unreadable)?.len();
+    if bytes > RULES_BYTES_MAX {
+        let text = format!("{bytes} bytes, expected at most {RULES_BYTES_MAX}");
+        return Err(unreadable(io::Error::other(text)));
+    }
+    let text = std::fs::read_to_string(file).map_err(unreadable)?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    Ok((name.into_owned(), text))
+}
+
+/// Whether nothing is lost with the folder but an export.
+fn may_be_replaced(folder: &Path) -> bool {
+    let is_empty = std::fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_none());
+    folder.symlink_metadata().is_err() || is_empty || Export::open(folder).is_ok()
+}
+
+impl Started {
+    /// Whether there is a program to run beside it.
+    pub fn has_program(&self) -> bool {
+        self.program.is_some()
+    }
+
+    /// The lines that tools wait for.
+    pub fn greeting(&self) -> String {
+        let address = self.reached();
+        format!(
+            "API endpoint: http://{address}
+Watchfire is an emulator here: for tests, open to every page and every token.
+
+   export FIRESTORE_EMULATOR_HOST={address}
+
+Dev App Server is now running.
+"
+        )
+    }
+
+    /// Where this machine reaches it.
+    pub fn reached(&self) -> SocketAddr {
+        reached(self.server.address())
+    }
+
+    /// Runs until it is told to stop, or until the program that runs beside it has ended, whose exit code it then has.
+    /// `told` may be asked again and again.
+    pub async fn run(&mut self, mut told: impl AsyncFnMut()) -> Result<u8, Failure> {
+        let Some(command) = self.program.take() else {
+            tokio::select! {
+                () = told() => {}
+                ended = self.server.ended() => ended?,
+            }
+            return Ok(0);
+        };
+        let mut program = Program::start(&command, self.reached(), self.project.as_deref())?;
+        loop {
+            tokio::select! {
+                status = program.ended() => return Ok(code(status.map_err(Failure::Waiting)?)),
+                // It decides when it is done.
+                () = told() => program.interrupt(),
+            }
+        }
+    }
+
+    /// Exports if that was asked for, and ends it.
+    pub async fn stop(self) -> Result<(), Failure> {
+        let address = self.reached();
+        let exported = match &self.export {
+            None => Ok(()),
+            Some((folder, database)) => replace(folder, address, database).await,
+        };
+        self.server.stop().await?;
+        exported
+    }
+}
+
+/// Puts an export where the folder is. What was there is put aside and given back when it fails.
+async fn replace(
+    folder: &Path,
+    address: SocketAddr,
+    database: &DatabaseName,
+) -> Result<(), Failure> {
+    let failed = |complaint: String| Failure::Export {
+        folder: folder.to_owned(),
+        complaint,
+    };
+    let mut aside = folder.as_os_str().to_owned();
+    aside.push(".before");
+    let aside = PathBuf::from(aside);
+    let was_there = folder.symlink_metadata().is_ok();
+    if was_there {
+        std::fs::rename(folder, &aside).map_err(|error| failed(error.to_string()))?;
+    }
+    match export_to(folder.to_owned(), address, database, &SystemClock).await {
+        Ok(()) => {
+            if was_there && let Err(error) = std::fs::remove_dir_all(&aside) {
+                tracing::warn!(folder = %aside.display(), %error, "the export before this one could not be deleted");
+            }
+            tracing::info!(folder = %folder.display(), %database, "exported");
+            Ok(())
+        }
+        Err(complaint) => {
+            if was_there && let Err(error) = std::fs::rename(&aside, folder) {
+                tracing::warn!(folder = %aside.display(), %error, "the export before this one stays there");
+            }
+            Err(failed(complaint))
+        }
+    }
+}
