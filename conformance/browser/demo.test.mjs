@@ -219,7 +219,7 @@ test('who is here is listed with a cursor, and who falls silent fades and goes',
   await goOffline(c);
   await closeTab(b);
   const start = Date.now();
-  const gone = people(a).filter({ hasText: 'Ines' }).waitFor({ state: 'detached', timeout: 25_000 })
+  const gone = people(a).filter({ hasText: 'Ines' }).waitFor({ state: 'detached', timeout: 8_000 })
     .then(() => t.diagnostic(`who closed the window was gone after ${Date.now() - start} ms`));
   await people(a).filter({ hasText: name }).getByText('silent').waitFor({ timeout: 20_000 });
   await people(a).filter({ hasText: name }).waitFor({ state: 'detached', timeout: 20_000 });

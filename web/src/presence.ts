@@ -71,6 +71,7 @@ export class Presence {
   private unanswered: number | undefined;
   private known = false;
   private ended = false;
+  private left = false;
 
   constructor(
     private readonly db: Firestore,
@@ -117,7 +118,7 @@ export class Presence {
     this.timer = setInterval(() => this.tick(), 1_000);
     document.addEventListener('visibilitychange', this.speak);
     addEventListener('pagehide', this.leave);
-    addEventListener('pageshow', this.speak);
+    addEventListener('pageshow', this.comeBack);
     this.refresh();
   }
 
@@ -141,7 +142,7 @@ export class Presence {
     this.word.forget();
     document.removeEventListener('visibilitychange', this.speak);
     removeEventListener('pagehide', this.leave);
-    removeEventListener('pageshow', this.speak);
+    removeEventListener('pageshow', this.comeBack);
     if (this.connection.state === 'live') void deleteDoc(doc(this.db, this.path, this.self.id)).catch(() => {});
   }
 
@@ -154,11 +155,16 @@ export class Presence {
 
   /** Says that this window is here, and where its pointer is, if it can be said now. */
   readonly speak = (): void => {
-    if (this.known && !this.ended && this.connection.state === 'live') this.word.offer(undefined);
+    if (this.known && !this.ended && !this.left && this.connection.state === 'live') this.word.offer(undefined);
+  };
+
+  private readonly comeBack = (): void => {
+    this.left = false;
+    this.speak();
   };
 
   private async say(): Promise<void> {
-    if (this.ended || this.connection.state !== 'live') return;
+    if (this.ended || this.left || this.connection.state !== 'live') return;
     const said = performance.now();
     this.lastSaid = said;
     this.unanswered = said;
@@ -182,6 +188,8 @@ export class Presence {
 
   /** The page goes away, and takes its pending writes along; a request of its own outlives it. */
   private readonly leave = (): void => {
+    // A word that is said after this would bring the visitor back.
+    this.left = true;
     const { projectId } = this.db.app.options;
     const document = `/v1/projects/${projectId}/databases/(default)/documents/${this.path}/${this.self.id}`;
     if (this.connection.state === 'live') {

@@ -24,7 +24,7 @@ macro_rules! file {
 pub const FILES: &[File] = &[
     file!("LICENSES.txt"),
     file!("assets/firebase-DmvXgC0M.js"),
-    file!("assets/index-CqqiUJ9P.css"),
-    file!("assets/index-aF12SBlN.js"),
+    file!("assets/index-B5cbU0mk.js"),
+    file!("assets/index-CBmwhVry.css"),
     file!("index.html"),
 ];
