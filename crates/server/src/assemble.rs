@@ -291,7 +291,7 @@ impl Server {
                 "--allow-origin * lets every web page, of every site that a user of this server's network visits, read and write"
             );
         }
-        let channel = WebChannel::new(databases.clone(), shutdown.clone());
+        let channel = WebChannel::new(databases.clone(), tokens.clone(), shutdown.clone());
         let control: Box<dyn HttpFront> = if is_emulator {
             Box::new(Control::new(databases.clone(), reached(address), rules))
         } else {

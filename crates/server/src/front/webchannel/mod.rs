@@ -67,6 +67,7 @@ use self::form::{Form, Part, Query};
 use self::live::Live;
 use self::session::{Carriage, KEEP_ALIVE};
 use self::sessions::Sessions;
+use crate::auth::Tokens;
 use crate::databases::Databases;
 use crate::front::http::HttpFront;
 use crate::front::pages;
@@ -84,6 +85,7 @@ pub struct WebChannel {
 
 struct Channel {
     databases: Arc<Databases>,
+    tokens: Tokens,
     shutdown: CancellationToken,
     sessions: Arc<Sessions>,
     /// The same for all sessions of the process.
@@ -91,12 +93,13 @@ struct Channel {
 }
 
 impl WebChannel {
-    pub fn new(databases: Arc<Databases>, shutdown: CancellationToken) -> Self {
+    pub fn new(databases: Arc<Databases>, tokens: Tokens, shutdown: CancellationToken) -> Self {
         let sessions = Arc::new(Sessions::new(Arc::clone(databases.metrics().channel())));
         let http_session_id = HeaderValue::from_str(&format!("{:016x}", random()))
             .expect("digits may stand in a header");
         let channel = Arc::new(Channel {
             databases,
+            tokens,
             shutdown,
             sessions,
             http_session_id,
@@ -318,6 +321,9 @@ impl Opening<'_> {
             return Ok(Arc::clone(live));
         }
         let channel = self.channel;
+        // Those of the block count too. As long as there are no rules, nothing but their form can be wrong.
+        let caller = channel.tokens.caller(&self.headers);
+        caller.map_err(|error| Complaint::bad(error.to_string()))?;
         // Whoever knows it can read what its client reads.
         let sid = format!("{:016x}{:016x}", random(), random());
         let (live, turn) = Live::begin(
