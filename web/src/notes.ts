@@ -6,11 +6,14 @@
 import type { Board, Note } from './board';
 import { MOVE_INTERVAL_MS, NOTES_MAX, TEXT_LENGTH_MAX, TYPE_INTERVAL_MS } from './limits';
 import { element, icon, make, say, tell } from './page';
+import { COLOURS } from './palette';
 import { Newest } from './pending';
 import type { Self } from './presence';
 
 /** Pixels that a pointer may move and still mean a click. */
 const CLICK_PX_MAX = 4;
+/** Pixels between a note and the edge of the board. */
+const EDGE_PX = 8;
 /** How far an arrow key moves a note, in parts of the board, and with Shift. */
 const STEP = 0.02;
 const LONG_STEP = 0.1;
@@ -31,6 +34,7 @@ class NoteView {
   /** The text before it was edited, and the last that was sent. */
   private before = '';
   private sent = '';
+  private readonly board: Board;
   private readonly moves: Newest<Place>;
   private readonly typing: Newest<string>;
 
@@ -39,10 +43,11 @@ class NoteView {
     public note: Note,
   ) {
     this.place = { x: note.x, y: note.y, z: note.z };
-    this.moves = new Newest(MOVE_INTERVAL_MS, place => notes.board.move(this.note.id, place));
+    this.board = notes.board;
+    this.moves = new Newest(MOVE_INTERVAL_MS, place => this.board.move(this.note.id, place));
     this.typing = new Newest(TYPE_INTERVAL_MS, text => {
       this.sent = text;
-      return notes.board.write(this.note.id, text);
+      return this.board.write(this.note.id, text);
     });
     this.root = make('article', 'note');
     this.root.tabIndex = 0;
@@ -76,7 +81,8 @@ class NoteView {
     this.author.textContent = note.author;
     const waits = note.waiting ? ', waiting to be sent' : '';
     this.root.setAttribute('aria-label', `Note by ${note.author || 'somebody'}: ${note.text || 'empty'}${waits}`);
-    if (!this.held) this.place = { x: note.x, y: note.y, z: note.z };
+    // The hand is ahead of the database.
+    if (!this.held && !this.moves.waits) this.place = { x: note.x, y: note.y, z: note.z };
     this.draw();
   }
 
@@ -90,7 +96,7 @@ class NoteView {
     this.fade();
     const { width, height } = this.notes.size;
     const keep = (middle: number, own: number, whole: number) =>
-      Math.max(0, Math.min(middle * whole - own / 2, whole - own));
+      Math.max(EDGE_PX, Math.min(middle * whole - own / 2, whole - own - EDGE_PX));
     const x = keep(this.place.x, this.root.offsetWidth, width);
     const y = keep(this.place.y, this.root.offsetHeight, height);
     this.root.style.transform = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`;
@@ -137,8 +143,8 @@ class NoteView {
     if (area.value.trim() === '') {
       this.typing.forget();
       const note = { ...this.note, text: this.before };
-      this.notes.board.remove(note.id);
-      if (this.before) tell('Note deleted, as it was empty.', 'Put it back', () => this.notes.board.add(note));
+      this.board.remove(note.id);
+      if (this.before) tell('Note deleted, as it was empty.', 'Put it back', () => this.board.add(note));
       return;
     }
     if (area.value !== this.sent) this.typing.finish(area.value);
@@ -155,7 +161,7 @@ class NoteView {
     this.area = undefined;
     this.root.remove();
     if (text) {
-      tell('Somebody deleted the note you were writing.', 'Put it back', () => this.notes.board.add({ ...this.note, text }));
+      tell('Somebody deleted the note you were writing.', 'Put it back', () => this.board.add({ ...this.note, text }));
     }
   }
 
@@ -163,8 +169,8 @@ class NoteView {
     const { note } = this;
     const next = (this.root.nextElementSibling ?? this.root.previousElementSibling) as HTMLElement | null;
     if (this.root.contains(document.activeElement)) (next ?? element('add')).focus();
-    this.notes.board.remove(note.id);
-    tell('Note deleted.', 'Put it back', () => this.notes.board.add(note));
+    this.board.remove(note.id);
+    tell('Note deleted.', 'Put it back', () => this.board.add(note));
   }
 
   private key(event: KeyboardEvent): void {
@@ -248,12 +254,17 @@ class NoteView {
   private middle(): { x: number; y: number } {
     const { width, height } = this.notes.size;
     const within = (middle: number, own: number, whole: number) =>
-      Math.max(own / 2, Math.min(middle * whole, whole - own / 2)) / whole;
+      Math.max(own / 2 + EDGE_PX, Math.min(middle * whole, whole - own / 2 - EDGE_PX)) / whole;
     return {
       x: within(this.place.x, this.root.offsetWidth, width),
       y: within(this.place.y, this.root.offsetHeight, height),
     };
   }
+}
+
+/** Measuring a note costs the browser something, and most notes have not changed since the last result. */
+function isSame(a: Note, b: Note): boolean {
+  return (Object.keys(a) as (keyof Note)[]).every(field => a[field] === b[field]);
 }
 
 /** As high as its text. */
@@ -284,6 +295,7 @@ export class Notes {
   /** Shows another board, of which nothing is known yet. */
   open(board: Board): void {
     this.board = board;
+    this.editNext = undefined;
     for (const view of this.views.values()) view.root.remove();
     this.views.clear();
   }
@@ -298,6 +310,7 @@ export class Notes {
     let after: Element | null = null;
     for (const note of notes) {
       let view = this.views.get(note.id);
+      const isNew = view === undefined;
       if (!view) {
         view = new NoteView(this, note);
         this.views.set(note.id, view);
@@ -305,7 +318,7 @@ export class Notes {
       const place: Element | null = after ? after.nextElementSibling : this.home.firstElementChild;
       // Moving an element takes the keyboard away from it, so that only what is new is put in.
       if (!view.root.isConnected) this.home.insertBefore(view.root, place);
-      view.update(note);
+      if (isNew || !isSame(view.note, note)) view.update(note);
       after = view.root;
     }
     if (this.editNext && shown.has(this.editNext)) {
@@ -316,14 +329,13 @@ export class Notes {
 
   /** A new note at a place, or somewhere near the middle; its writer may type at once. */
   add(at?: { x: number; y: number }): void {
-    if (this.self.colour === undefined) return;
     if (this.views.size >= NOTES_MAX) {
       tell(`This board is full: it holds ${NOTES_MAX} notes. Delete one first, or open another board.`);
       return;
     }
     const near = (middle: number) => middle + (Math.random() - 0.5) * 0.4;
     const { x, y } = at ?? { x: near(0.5), y: near(0.45) };
-    const { name, colour } = this.self;
+    const { name, colour = COLOURS[0] } = this.self;
     this.editNext = this.board.add({ text: '', x, y, z: this.top(-1), colour, author: name });
     say('Note added. Type its text; Escape ends.');
   }

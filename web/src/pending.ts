@@ -69,6 +69,11 @@ export class Newest<T> {
     private readonly send: (value: T) => Promise<void>,
   ) {}
 
+  /** Whether there is a value that was not sent yet. */
+  get waits(): boolean {
+    return this.waiting !== undefined;
+  }
+
   /** Sends this now or soon, unless a newer one comes. */
   offer(value: T): void {
     this.waiting = { value };

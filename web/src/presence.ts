@@ -41,18 +41,31 @@ export class Self {
   colour: Colour | undefined;
 
   constructor() {
-    const kept: unknown = JSON.parse(sessionStorage.getItem(Self.KEY) ?? 'null');
-    const { id, name, colour } = (kept ?? {}) as Record<string, unknown>;
+    const { id, name, colour } = Self.kept();
     this.id = typeof id === 'string' && id ? id : crypto.getRandomValues(new Uint32Array(3)).join('-');
     this.name = text(name, NAME_LENGTH_MAX);
     this.colour = typeof colour === 'string' ? colourOf(colour) : undefined;
     // A copied window has the storage of the first as it was: without this.
-    const forget = () => sessionStorage.removeItem(Self.KEY);
-    forget();
-    addEventListener('pageshow', forget);
-    addEventListener('pagehide', () => {
-      sessionStorage.setItem(Self.KEY, JSON.stringify({ id: this.id, name: this.name, colour: this.colour }));
-    });
+    Self.keep(undefined);
+    addEventListener('pageshow', () => Self.keep(undefined));
+    addEventListener('pagehide', () => Self.keep({ id: this.id, name: this.name, colour: this.colour }));
+  }
+
+  private static kept(): Record<string, unknown> {
+    try {
+      return JSON.parse(sessionStorage.getItem(Self.KEY) ?? '{}') as Record<string, unknown>;
+    } catch {
+      return {};
+    }
+  }
+
+  private static keep(self: object | undefined): void {
+    try {
+      if (self) sessionStorage.setItem(Self.KEY, JSON.stringify(self));
+      else sessionStorage.removeItem(Self.KEY);
+    } catch {
+      // A browser that keeps nothing: a reload is then somebody else.
+    }
   }
 
   private static readonly KEY = 'watchfire-self';

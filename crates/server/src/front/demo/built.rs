@@ -24,7 +24,7 @@ macro_rules! file {
 pub const FILES: &[File] = &[
     file!("LICENSES.txt"),
     file!("assets/firebase-DmvXgC0M.js"),
-    file!("assets/index-B5cbU0mk.js"),
-    file!("assets/index-CBmwhVry.css"),
+    file!("assets/index-Dh2ROnW7.js"),
+    file!("assets/index-DiRohYH_.css"),
     file!("index.html"),
 ];
