@@ -39,6 +39,7 @@ use watchfire_model::watch::WatchEvent;
 
 use crate::counters::Counters;
 use crate::error::StreamEnd;
+use crate::gathering::Gathering;
 use crate::outbox::{Queue, Telling, Weight};
 use crate::session::Session;
 use crate::target::{SessionId, SharedId, StreamId};
@@ -95,6 +96,8 @@ pub struct Cohort {
     pub owes_since: Option<Version>,
     /// Since when it would speak and has no room.
     pub waits_since: Option<Instant>,
+    /// The targets that go on from somewhere, before it has spoken for the first time.
+    pub gathering: Option<Gathering>,
     /// When it has spoken last.
     pub spoke_at: Instant,
     /// When its next heartbeat is due.
@@ -469,6 +472,7 @@ impl Cohorts {
             sample: 0,
             filed: None,
             waits_since: None,
+            gathering: None,
             spoke_at: Instant::now(),
             beat_due: None,
             beaten: false,

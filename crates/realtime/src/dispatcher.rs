@@ -39,6 +39,7 @@ use crate::catch_up::{self, CaughtUp};
 use crate::cohort::{Cohorts, Gone, PATIENCE};
 use crate::counters::Counters;
 use crate::error::{SessionError, StreamEnd, cause};
+use crate::gathering::Gathering;
 use crate::heartbeats::Heartbeats;
 use crate::job::Job;
 use crate::outbox::{Queue, Signal, Weight};
@@ -97,6 +98,9 @@ pub struct Dispatcher {
     crowded: BTreeSet<SessionId>,
     /// Sessions with a target that stands and must not be told before a version that is not reached.
     early: BTreeSet<SessionId>,
+    /// Sessions whose targets wait for each other, and until when they do at most. One that is told sooner or asks for
+    /// more stays until then, which is `TOGETHER_MAX` at most.
+    gathering: BTreeSet<(Instant, SessionId)>,
     /// How streams come to stand at the present that stood at an earlier version.
     catching_up: catch_up::Shared,
     /// Every entry up to here was processed.
@@ -149,6 +153,7 @@ impl Dispatcher {
             held: BTreeSet::new(),
             crowded: BTreeSet::new(),
             early: BTreeSet::new(),
+            gathering: BTreeSet::new(),
             catching_up: catch_up::Shared::default(),
             version,
             requests_first: true,
@@ -182,6 +187,7 @@ impl Dispatcher {
             let signal = Arc::clone(&self.signal);
             let requests_first = self.requests_first;
             let beat = self.heartbeats.next_due().filter(|_| !self.settling);
+            let gathered = self.gathering.first().map(|(until, _)| *until);
             let turn = self.cohorts.turn_due();
             tokio::select! {
                 biased;
@@ -198,6 +204,7 @@ impl Dispatcher {
                 },
                 () = signal.called() => self.called(),
                 () = until(beat), if beat.is_some() => self.beats_due(),
+                () = until(gathered), if gathered.is_some() => self.gathered(),
                 _ = patience.tick(), if !self.crowded.is_empty() => self.lose_patience(),
                 () = std::future::ready(()), if work && !requests_first => {
                     self.requests_first = true;
@@ -281,7 +288,11 @@ impl Dispatcher {
         watch.watch = self.last_watch;
         watch.shared = shared;
         watch.not_before = not_before;
+        let goes_on = watch.replay_from.is_some() || watch.reset;
         session.watch(target_id, watch);
+        if goes_on && session.told() == Version::default() {
+            cohort.gathering = Some(Gathering::asked(cohort.gathering, Instant::now()));
+        }
         self.answer(id);
         if self.registry.stands(shared) {
             self.begin(id, target_id);
@@ -818,6 +829,14 @@ impl Dispatcher {
             self.rest(id);
             return;
         }
+        if let Some(gathering) = cohort.gathering {
+            // What is collected meanwhile is bounded by the time.
+            let until = gathering.until(cohort.session.has_caught_up(&self.registry));
+            if now < until {
+                self.gathering.insert((until, id));
+                return;
+            }
+        }
         if cohort.session.held(&self.registry) {
             cohort.session.defer();
             // It is called when a result stands, and by whatever else happens to it.
@@ -844,6 +863,7 @@ impl Dispatcher {
         };
         let (events, ended) = cohort.session.flush(self.version, &self.registry);
         cohort.spoke_at = now;
+        cohort.gathering = None;
         let first = cohort.beat_due.is_none() && cohort.session.has_current();
         self.cohorts.stop_waiting(id);
         self.crowded.remove(&id);
@@ -875,6 +895,18 @@ impl Dispatcher {
             self.heartbeats
                 .plan_within(&mut self.cohorts, joined, early);
         }
+    }
+
+    /// The time is over of some whose targets have waited for each other.
+    fn gathered(&mut self) {
+        let now = Instant::now();
+        while let Some((until, id)) = self.gathering.first().copied()
+            && until <= now
+        {
+            self.gathering.pop_first();
+            self.behind.insert(id);
+        }
+        self.flush();
     }
 
     /// Members who have not read for too long are told apart, so that the others of their cohort go on.

@@ -23,6 +23,7 @@
 //! - `catch_up` says what a client needs that stood at an earlier version, from that or by comparing results.
 //! - `job` is work whose result is waited for, and that ends when it no longer is.
 //! - `outbox` carries the output of a session to its stream, bounded.
+//! - `gathering` says how long the targets of a stream that comes back wait for each other.
 //! - `heartbeats` knows when who was told nothing for a while is told that nothing has changed.
 //! - `counters` is what is counted meanwhile, for those who watch the server.
 //! - `dispatcher` is the task, and the `Hub` in front of it.
@@ -47,6 +48,7 @@ pub mod cohort;
 pub mod counters;
 pub mod dispatcher;
 pub mod error;
+pub mod gathering;
 pub mod heartbeats;
 pub mod hub;
 pub mod job;

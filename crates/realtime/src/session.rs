@@ -224,7 +224,7 @@ impl Session {
             && self.targets().eq(other.targets())
     }
 
-    /// The version of the last snapshot.
+    /// The version of the last snapshot; zero before the first.
     pub fn told(&self) -> Version {
         self.told
     }
@@ -249,6 +249,19 @@ impl Session {
         self.targets
             .values()
             .any(|watched| matches!(watched.stage, Stage::Current))
+    }
+
+    /// Whether all targets that go on from somewhere have caught up.
+    pub fn has_caught_up(&self, results: &impl Results) -> bool {
+        let goes_on = |watch: &Watch| watch.replay_from.is_some() || watch.reset;
+        self.targets
+            .values()
+            .filter(|watched| goes_on(&watched.watch))
+            .all(|watched| match watched.stage {
+                Stage::Filling { .. } | Stage::Replaying { .. } => false,
+                Stage::Ready { .. } => results.stands(watched.watch.shared),
+                Stage::Replayed { .. } | Stage::Current => true,
+            })
     }
 
     /// Answers that must go out now.

@@ -264,6 +264,55 @@ async fn many_targets_of_one_stream_go_on_from_its_last_snapshot() {
     assert_eq!(news, ["c8/new is Integer(3)", "c9/old deleted"]);
 }
 
+/// A client that comes back soon takes all that it shows for current all the while, so that what one target brings of a
+/// document shows in the others too: there must be no snapshot at which some have caught up and others have not.
+#[tokio::test(start_paused = true)]
+async fn targets_that_come_back_together_are_told_together() {
+    let engine = open(MemoryStore::new(), &HandClock::new()).await;
+    let hub = Hub::start(engine.clone());
+    commit(&engine, &[("c/1", Some(1)), ("d/1", Some(1))]).await;
+    let targets = [target("c", None), target("d", None), target("c", Some(2))];
+    let (handle, mut outbox) = hub.connect();
+    for (id, target) in (1..).zip(&targets) {
+        handle.add(add(id, target, &[], None)).await.unwrap();
+    }
+    let mut current = 0;
+    let mut token = Vec::new();
+    while current < 3 {
+        let (events, newest) = told(&mut outbox).await;
+        current += count(&events);
+        token = newest;
+    }
+    drop((handle, outbox));
+
+    commit(&engine, &[("c/1", Some(2)), ("d/1", Some(2))]).await;
+    let (handle, mut outbox) = hub.connect();
+    for (id, target) in (1..).zip(&targets) {
+        handle.add(add(id, target, &token, None)).await.unwrap();
+        // On their way they need not be together.
+        tokio::time::advance(Duration::from_millis(2)).await;
+        tokio::task::yield_now().await;
+    }
+    let (mut events, _) = told(&mut outbox).await;
+    events.retain(|event| !event.starts_with("added"));
+    assert_eq!(
+        events,
+        [
+            "c/1 is Integer(2)",
+            "d/1 is Integer(2)",
+            "current [1]",
+            "current [2]",
+            "filter 1",
+            "current [3]"
+        ]
+    );
+    // Who is current is told at once, whoever else comes with a token.
+    let began = tokio::time::Instant::now();
+    handle.add(add(4, &targets[1], &token, None)).await.unwrap();
+    assert_eq!(told(&mut outbox).await.0[0], "added 4");
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
 /// Targets that have become current.
 fn count(events: &[String]) -> i32 {
     let current = events.iter().filter(|event| event.starts_with("current"));
