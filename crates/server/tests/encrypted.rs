@@ -5,6 +5,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -16,9 +17,12 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_stream::StreamExt;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use watchfire_server::accept;
 use watchfire_server::assemble::Server;
 use watchfire_server::config::{Asked, Config, Export, Remote, Serve};
+use watchfire_server::tls::{Tls, TlsFiles};
 use watchfire_wire::pb::firestore_client::FirestoreClient;
 
 mod support;
@@ -165,6 +169,28 @@ async fn who_says_nothing_or_nonsense_keeps_nobody_waiting() {
         .await
         .unwrap();
     server.stop().await.unwrap();
+}
+
+/// The clock is moved on as long as nothing else is to do.
+#[tokio::test(start_paused = true)]
+async fn who_exchanges_no_keys_is_dropped_in_time() {
+    let files = Files::new();
+    let tls = Tls::read(TlsFiles {
+        certificates: files.certificates(),
+        key: files.key(),
+    });
+    let listener = accept::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = accept::connections(listener, 2);
+    let connections = accept::encrypted(connections, tls.unwrap().acceptor().unwrap());
+    let mut connections = pin!(connections);
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let began = tokio::time::Instant::now();
+    tokio::select! {
+        _ = connections.next() => panic!("nothing was encrypted"),
+        read = silent.read_u8() => assert!(read.is_err()),
+    }
+    assert!(began.elapsed() >= accept::HANDSHAKE_MAX);
 }
 
 /// By the signal: the time between two looks is not waited for in tests.
