@@ -12,6 +12,8 @@ import type { Self } from './presence';
 
 /** Pixels that a pointer may move and still mean a click. */
 const CLICK_PX_MAX = 4;
+/** Milliseconds for which a note is new. */
+const NEW_MS = 200;
 /** Pixels between a note and the edge of the board. */
 const EDGE_PX = 8;
 /** How far an arrow key moves a note, in parts of the board, and with Shift. */
@@ -52,6 +54,9 @@ class NoteView {
     this.root = make('article', 'note');
     this.root.tabIndex = 0;
     this.root.dataset['id'] = note.id;
+    // It comes where it is, and does not glide there.
+    this.root.toggleAttribute('data-new', true);
+    setTimeout(() => this.root.toggleAttribute('data-new', false), NEW_MS);
     this.text = make('p', 'text');
     const waiting = make('span', 'waiting');
     waiting.append(icon('waiting'), make('span', 'waiting-word', 'waiting'));
@@ -70,9 +75,9 @@ class NoteView {
       event.stopPropagation();
       this.edit();
     });
-    this.update(note);
   }
 
+  /** Shows this of it; where it stands is left to `draw` or `measure`. */
   update(note: Note): void {
     this.note = note;
     this.root.dataset['colour'] = note.colour;
@@ -83,24 +88,30 @@ class NoteView {
     this.root.setAttribute('aria-label', `Note by ${note.author || 'somebody'}: ${note.text || 'empty'}${waits}`);
     // The hand is ahead of the database.
     if (!this.held && !this.moves.waits) this.place = { x: note.x, y: note.y, z: note.z };
-    this.draw();
-  }
-
-  /** Shows that there is more text than fits. */
-  private fade(): void {
-    this.root.toggleAttribute('data-long', this.text.scrollHeight > this.text.clientHeight + 1);
   }
 
   /** Puts it where it belongs, and keeps all of it on the board. */
   draw(): void {
-    this.fade();
+    this.measure()();
+  }
+
+  /**
+   * Looks how large it is, and returns what puts it where it belongs. Of many notes all are measured before any is put,
+   * so that the browser lays the page out once.
+   */
+  measure(): () => void {
     const { width, height } = this.notes.size;
     const keep = (middle: number, own: number, whole: number) =>
       Math.max(EDGE_PX, Math.min(middle * whole - own / 2, whole - own - EDGE_PX));
     const x = keep(this.place.x, this.root.offsetWidth, width);
     const y = keep(this.place.y, this.root.offsetHeight, height);
-    this.root.style.transform = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`;
-    this.root.style.zIndex = String(this.held ? 2_000_000_000 : Math.min(Math.max(Math.round(this.place.z), 0), 1e9));
+    const isLong = this.text.scrollHeight > this.text.clientHeight + 1;
+    return () => {
+      // Shows that there is more text than fits.
+      this.root.toggleAttribute('data-long', isLong);
+      this.root.style.transform = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`;
+      this.root.style.zIndex = String(this.held ? 2e9 : Math.min(Math.max(Math.round(this.place.z), 0), 1e9));
+    };
   }
 
   edit(): void {
@@ -262,6 +273,10 @@ class NoteView {
   }
 }
 
+function putAll(views: NoteView[]): void {
+  for (const put of views.map(view => view.measure())) put();
+}
+
 /** Measuring a note costs the browser something, and most notes have not changed since the last result. */
 function isSame(a: Note, b: Note): boolean {
   return (Object.keys(a) as (keyof Note)[]).every(field => a[field] === b[field]);
@@ -286,7 +301,7 @@ export class Notes {
     const surface = element('board');
     const measure = () => {
       this.size = { width: surface.clientWidth, height: surface.clientHeight };
-      for (const view of this.views.values()) view.draw();
+      putAll([...this.views.values()]);
     };
     new ResizeObserver(measure).observe(surface);
     measure();
@@ -307,6 +322,7 @@ export class Notes {
       this.views.delete(id);
       view.gone();
     }
+    const changed: NoteView[] = [];
     let after: Element | null = null;
     for (const note of notes) {
       let view = this.views.get(note.id);
@@ -318,9 +334,13 @@ export class Notes {
       const place: Element | null = after ? after.nextElementSibling : this.home.firstElementChild;
       // Moving an element takes the keyboard away from it, so that only what is new is put in.
       if (!view.root.isConnected) this.home.insertBefore(view.root, place);
-      if (isNew || !isSame(view.note, note)) view.update(note);
+      if (isNew || !isSame(view.note, note)) {
+        view.update(note);
+        changed.push(view);
+      }
       after = view.root;
     }
+    putAll(changed);
     if (this.editNext && shown.has(this.editNext)) {
       this.views.get(this.editNext)?.edit();
       this.editNext = undefined;
