@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use watchfire_engine::{Engine, Start};
 use watchfire_exchange::reader::Entities;
 use watchfire_exchange::{Entity, Export};
+use watchfire_model::value::fields_size;
 use watchfire_model::{
     DatabaseName, Operation, Parent, Precondition, Query, QueryParts, Selector, Write,
 };
@@ -17,6 +18,10 @@ use crate::error::Error;
 
 /// Documents of one commit.
 const BATCH_LEN: usize = 200;
+
+/// A commit ends with the document with which it passes this many bytes. Together with the two others, this bounds the
+/// memory that an export of any size takes.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// Commits that are read ahead.
 const BATCHES_AHEAD: usize = 2;
@@ -123,7 +128,8 @@ fn batch(
     name: &DatabaseName,
 ) -> Result<Vec<Write>, watchfire_exchange::Error> {
     let mut writes = Vec::new();
-    while writes.len() < BATCH_LEN {
+    let mut bytes = 0;
+    while writes.len() < BATCH_LEN && bytes < BATCH_BYTES {
         let Some(mut found) = entities.next_entity()? else {
             break;
         };
@@ -133,6 +139,7 @@ fn batch(
             path,
             fields,
         } = found.entity;
+        bytes += fields_size(&fields);
         writes.push(Write {
             path,
             operation: Operation::Set(fields),

@@ -108,6 +108,11 @@ pub async fn start(emulator: Emulator) -> Result<Started, Failure> {
     if rules.is_some() {
         tracing::warn!("{RULES_NOT_ENFORCED}");
     }
+    if !listen.ip().is_loopback() {
+        tracing::warn!(
+            "other machines can connect to this emulator, without encryption and without being asked who they are"
+        );
+    }
     if let Some(seed) = &seed {
         tracing::info!(export = %seed.path().display(), documents = seed.documents(), "empty databases begin with an export");
     }
