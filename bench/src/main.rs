@@ -6,6 +6,7 @@
 
 mod budgets;
 mod fanout;
+mod frames;
 mod server;
 
 use std::path::{Path, PathBuf};

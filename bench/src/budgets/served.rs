@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use prost::Message as _;
 use tonic::transport::Channel;
 use watchfire_storage::embedded::Embedded;
 use watchfire_storage::{Applied, Batch, Store, Version};
 use watchfire_wire::{encode_fields, pb};
 
 use super::log::{self, Keeper};
-use super::writer::{By, Writer};
+use super::writer::{By, Writers};
 use super::{at_least, at_most, data, middle};
 use crate::server::{DATABASE, Server, computed};
 
@@ -65,10 +66,13 @@ impl Setting<'_> {
         Ok(clients.cloned().map(Client::new).collect())
     }
 
-    async fn writers(&self, server: &Server, by: By) -> Result<Vec<Writer>> {
-        let mut writers = Vec::with_capacity(CLIENTS);
-        for client in self.clients(server).await? {
-            writers.push(Writer::open(client, by).await?);
+    /// As many writers as there are clients, over the connections.
+    async fn writers(&self, server: &Server, by: By) -> Result<Vec<Writers>> {
+        let connections = self.connections.clamp(1, CLIENTS);
+        let mut writers = Vec::with_capacity(connections);
+        for number in 0..connections {
+            let count = CLIENTS / connections + usize::from(number < CLIENTS % connections);
+            writers.push(Writers::open(server.address(), count, by).await?);
         }
         Ok(writers)
     }
@@ -89,21 +93,29 @@ fn document(name: String, number: usize) -> pb::Document {
     }
 }
 
-fn set(document: pb::Document) -> Vec<pb::Write> {
-    vec![pb::Write {
+fn set(document: pb::Document) -> pb::Write {
+    pb::Write {
         operation: Some(pb::write::Operation::Update(document)),
         ..Default::default()
-    }]
+    }
+}
+
+fn commit(write: pb::Write) -> pb::CommitRequest {
+    pb::CommitRequest {
+        database: DATABASE.to_owned(),
+        writes: vec![write],
+        ..Default::default()
+    }
 }
 
 /// As the SDKs send `update({n: FieldValue.increment(1)})`.
-fn increment(name: String) -> Vec<pb::Write> {
+fn increment(name: String) -> pb::Write {
     use pb::document_transform::FieldTransform;
     use pb::document_transform::field_transform::TransformType;
     let one = pb::Value {
         value_type: Some(pb::value::ValueType::IntegerValue(1)),
     };
-    vec![pb::Write {
+    pb::Write {
         operation: Some(pb::write::Operation::Update(pb::Document {
             name,
             ..Default::default()
@@ -114,32 +126,34 @@ fn increment(name: String) -> Vec<pb::Write> {
             transform_type: Some(TransformType::Increment(one)),
         }],
         ..Default::default()
-    }]
+    }
 }
 
-/// Commits from all writers until the time is over: how many, and the time that it took.
+/// Commits from all writers until the time is over: how many, and the time that it took. `compose` appends the bytes of a
+/// write, given the client and how many commits it has done.
 async fn commits(
-    writers: &mut Vec<Writer>,
+    writers: &mut Vec<Writers>,
     length: Duration,
-    writes: impl Fn(usize, usize) -> Vec<pb::Write> + Clone + Send + Sync + 'static,
+    compose: impl Fn(usize, usize, &mut Vec<u8>) + Clone + Send + Sync + 'static,
 ) -> Result<(usize, Duration)> {
     let start = Instant::now();
     let mut tasks = Vec::with_capacity(writers.len());
-    for (mut writer, number) in writers.drain(..).zip(0..) {
-        let writes = writes.clone();
+    let mut first = 0;
+    for mut connection in writers.drain(..) {
+        let compose = compose.clone();
+        let before = first;
+        first += connection.len();
         tasks.push(tokio::spawn(async move {
-            let mut done = 0;
-            while start.elapsed() < length {
-                writer.commit(writes(number, done)).await?;
-                done += 1;
-            }
-            anyhow::Ok((writer, done))
+            let compose =
+                |writer, number, bytes: &mut Vec<u8>| compose(before + writer, number, bytes);
+            let done = connection.commit(start + length, compose).await?;
+            anyhow::Ok((connection, done))
         }));
     }
     let mut done = 0;
     for task in tasks {
-        let (writer, its) = task.await??;
-        writers.push(writer);
+        let (connection, its) = task.await??;
+        writers.push(connection);
         done += its;
     }
     Ok((done, start.elapsed()))
@@ -154,22 +168,21 @@ fn rate(count: usize, took: Duration) -> f64 {
 /// The batches come from the storage engine's logs: one record is what one flush made durable. The store gets them
 /// from one thread, one after the other, each with its flush.
 pub async fn commits_beside_store(setting: &Setting<'_>, by: By) -> Result<()> {
-    let documents: Vec<pb::Document> = (0..DOCUMENTS)
-        .map(|number| document(String::new(), number))
-        .collect();
-    let documents: &'static [pb::Document] = documents.leak();
+    let documents = (0..DOCUMENTS)
+        .map(Prepared::new)
+        .collect::<Result<Vec<_>>>()?;
+    let documents: &'static [Prepared] = documents.leak();
     let server = setting.server("served").await?;
     let mut writers = setting.writers(&server, by).await?;
     let mut keeper = Keeper::start(server.data(), &setting.folder.join("logs"))?;
     let mut store = Straight::open(&setting.folder.join("straight")).await?;
     // The first ones make the database and its connections.
     let request = move |turn: usize| {
-        move |client: usize, number: usize| {
+        move |client: usize, number: usize, bytes: &mut Vec<u8>| {
             let at = (client + number * CLIENTS) % documents.len();
-            let mut document: pb::Document = documents.get(at).cloned().unwrap_or_default();
-            let id = format!("{turn:02}-{client:02}-{number:06}-abcdefg");
-            document.name = format!("{DATABASE}/documents/commits/{id}");
-            set(document)
+            if let Some(document) = documents.get(at) {
+                document.named(turn, client, number, bytes);
+            }
         }
     };
     commits(&mut writers, setting.turn(), request(TURNS)).await?;
@@ -220,6 +233,38 @@ pub async fn commits_beside_store(setting: &Setting<'_>, by: By) -> Result<()> {
         0.6,
     );
     Ok(())
+}
+
+/// A write of a document whose name is still to be filled in.
+struct Prepared {
+    before: Vec<u8>,
+    after: Vec<u8>,
+}
+
+impl Prepared {
+    fn new(number: usize) -> Result<Self> {
+        let id = Self::id(0, 0, 0);
+        let name = format!("{DATABASE}/documents/commits/{id}");
+        let bytes = set(document(name, number)).encode_to_vec();
+        let mut places = bytes.windows(id.len());
+        let at = places.position(|place| place == id.as_bytes());
+        let (before, after) = bytes.split_at(at.context("a document has its name")?);
+        Ok(Self {
+            before: before.to_vec(),
+            after: after.iter().copied().skip(id.len()).collect(),
+        })
+    }
+
+    /// Always of the same length.
+    fn id(turn: usize, client: usize, number: usize) -> String {
+        format!("{turn:02}-{client:02}-{number:06}-abcdefg")
+    }
+
+    fn named(&self, turn: usize, client: usize, number: usize, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.before);
+        bytes.extend_from_slice(Self::id(turn, client, number).as_bytes());
+        bytes.extend_from_slice(&self.after);
+    }
 }
 
 /// Of all turns together.
@@ -278,23 +323,24 @@ pub async fn hot(setting: &Setting<'_>) -> Result<()> {
     let mut writers = setting.writers(&server, By::Unary).await?;
     let name = |number: usize| format!("{DATABASE}/documents/counters/c{number:02}");
     let mut first = Client::new(server.connect().await?);
-    let mut maker = Writer::Unary(first.clone());
     for number in 0..=CLIENTS {
         let mut document = document(name(number), number);
         document.fields.insert("n".to_owned(), integer(0));
-        maker.commit(set(document)).await?;
+        first.commit(commit(set(document))).await?;
     }
     let (mut one, mut many, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let (mut of_one, mut of_many) = (0, 0);
+    let add =
+        move |bytes: &mut Vec<u8>, number| bytes.extend(increment(name(number)).encode_to_vec());
     for _ in 0..TURNS {
-        let (count, took) = commits(&mut writers, setting.turn(), move |_, _| {
-            increment(name(CLIENTS))
+        let (count, took) = commits(&mut writers, setting.turn(), move |_, _, bytes| {
+            add(bytes, CLIENTS);
         })
         .await?;
         of_one += count;
         let hot = rate(count, took);
-        let (count, took) = commits(&mut writers, setting.turn(), move |client, _| {
-            increment(name(client))
+        let (count, took) = commits(&mut writers, setting.turn(), move |client, _, bytes| {
+            add(bytes, client);
         })
         .await?;
         of_many += count;
@@ -340,12 +386,14 @@ pub async fn single(setting: &Setting<'_>) -> Result<()> {
     const SAMPLES: usize = 2_000;
     let server = setting.server("single").await?;
     let mut keeper = Keeper::start(server.data(), &setting.folder.join("logs"))?;
-    let mut client = Writer::Unary(Client::new(server.connect().await?));
+    let mut client = Client::new(server.connect().await?);
     let name = |number: usize| format!("{DATABASE}/documents/single/{number:07}-abcdefghijk");
     // The first ones say how large they are, and warm up.
     const FIRST: usize = 100;
     for number in 0..FIRST {
-        client.commit(set(document(name(number), number))).await?;
+        client
+            .commit(commit(set(document(name(number), number))))
+            .await?;
     }
     let batches = keeper.batches()?;
     drop(keeper);
@@ -356,7 +404,7 @@ pub async fn single(setting: &Setting<'_>) -> Result<()> {
     let mut file = File::create(&path)?;
     let (mut committed, mut flushed) = (Vec::new(), Vec::new());
     for number in FIRST..FIRST + SAMPLES {
-        let request = set(document(name(number), number));
+        let request = commit(set(document(name(number), number)));
         tokio::time::sleep(PAUSE).await;
         let start = Instant::now();
         client.commit(request).await?;

@@ -10,9 +10,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::frames::{Connection, Heard, STREAM_WINDOW};
 use super::message::{self, Answer};
 use super::receipts::{Receipts, Tally};
+use crate::frames::{Connection, Heard, STREAM_WINDOW};
 
 /// The target that every stream has from the start, and the one that may be added.
 const FIRST_TARGET: i32 = 2;

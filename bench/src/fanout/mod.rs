@@ -28,7 +28,6 @@
 //! Several machines. Redis is told what it publishes and stores nothing; emulators store in memory; Watchfire
 //! acknowledges what is on the disk.
 
-mod frames;
 mod listeners;
 mod message;
 mod modes;

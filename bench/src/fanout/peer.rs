@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
-use super::frames::Connection;
 use super::message;
 use super::redis::Publisher;
+use crate::frames::Connection;
 use crate::server::{Server, computed, memory_mib};
 
 /// Tenths of a second that a server may take to answer for the first time.
