@@ -10,6 +10,7 @@ mod log;
 mod matching;
 mod past;
 mod reads;
+mod rest;
 mod served;
 mod size;
 mod writer;
@@ -76,6 +77,8 @@ enum Which {
     Past,
     /// Reads while a backup runs beside reads without.
     Backup,
+    /// Reads of one document over plain HTTP beside those over gRPC.
+    Rest,
     /// A change among a thousand and among a million targets, and changes among many mixed ones.
     Matching,
 }
@@ -95,6 +98,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Which::Single,
         Which::Past,
         Which::Backup,
+        Which::Rest,
     ];
     if with_server.into_iter().any(wanted) {
         let setting = Setting {
@@ -121,6 +125,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         }
         if wanted(Which::Backup) {
             past::backup(&setting, arguments.documents / BACKED_UP).await?;
+        }
+        if wanted(Which::Rest) {
+            rest::reads(&setting).await?;
         }
         std::fs::remove_dir_all(setting.folder)?;
     }
