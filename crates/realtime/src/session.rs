@@ -595,7 +595,7 @@ impl Session {
                 self.merge(id, view, &shown);
             }
             for ((path, _), pending) in std::mem::take(&mut self.pending) {
-                events.extend(tell(path, pending, version));
+                events.extend(tell(path, pending));
             }
         }
         events.append(&mut current);
@@ -667,7 +667,7 @@ fn view_of(watch: &Watch) -> u64 {
 }
 
 /// One event for one document, with all targets that it concerns.
-fn tell(path: DocumentPath, pending: Pending, version: Version) -> Option<WatchEvent> {
+fn tell(path: DocumentPath, pending: Pending) -> Option<WatchEvent> {
     let targets: Vec<i32> = pending.targets.into_iter().collect();
     let removed_targets: Vec<i32> = pending.removed.into_iter().collect();
     if targets.is_empty() && removed_targets.is_empty() {
@@ -680,10 +680,12 @@ fn tell(path: DocumentPath, pending: Pending, version: Version) -> Option<WatchE
             removed_targets,
         },
         // A document that is gone is in no target: `targets` is empty here.
+        // It was gone then, and may have come back since in another target of the stream, which has told it. A client
+        // that took it for gone at the time of the snapshot would throw that away.
         None => WatchEvent::Deleted {
             path,
             removed_targets,
-            read_time: target::read_time(version),
+            read_time: target::read_time(pending.as_of),
         },
     })
 }

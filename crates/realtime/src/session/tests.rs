@@ -150,8 +150,8 @@ fn short(events: &[WatchEvent]) -> Vec<String> {
             WatchEvent::Deleted {
                 path,
                 removed_targets,
-                ..
-            } => format!("deleted {path} -{removed_targets:?}"),
+                read_time,
+            } => format!("deleted {path}@{} -{removed_targets:?}", read_time.micros()),
             WatchEvent::Left {
                 path,
                 removed_targets,
@@ -273,7 +273,7 @@ fn resume_with_changes_keeps_what_comes_meanwhile() {
         flush(&mut session, 8, &results),
         [
             "changed a/1@8 [1] -[]",
-            "deleted a/3 -[1]",
+            "deleted a/3@7 -[1]",
             "current [1] at 8",
             "snapshot at 8"
         ]
@@ -328,7 +328,7 @@ fn who_may_hold_more_is_told_what_there_is() {
             flush(&mut session, 8, &results),
             [
                 "changed a/1@1 [1] -[]",
-                "deleted a/2 -[1]",
+                "deleted a/2@8 -[1]",
                 filter,
                 "current [1] at 8",
                 "snapshot at 8"
@@ -337,6 +337,43 @@ fn who_may_hold_more_is_told_what_there_is() {
         session.beat(Version(9));
         assert_eq!(flush(&mut session, 9, &results), ["snapshot at 9"]);
     }
+}
+
+#[test]
+fn what_a_slow_replay_knows_to_be_gone_does_not_take_away_what_another_target_has_told_since() {
+    let parts = [caught_up(Shown::clone(&removed("b/1", None)), true)];
+    let mut session = new_session();
+    let results = Fake {
+        standing: [(1, Vec::new()), (2, vec![document("b/1", 9)])].into(),
+    };
+    session.admit(1).unwrap();
+    let replay_from = Some(Version(4));
+    session.watch(
+        1,
+        Watch {
+            replay_from,
+            ..watch(1)
+        },
+    );
+    session.filled(1);
+    session.admit(2).unwrap();
+    session.watch(2, watch(2));
+    session.filled(2);
+    answers(&mut session);
+    // It came back at 9, where the first target does not have it.
+    assert_eq!(
+        flush(&mut session, 10, &results),
+        [
+            "changed b/1@9 [2] -[]",
+            "current [2] at 10",
+            "snapshot at 10 without token"
+        ]
+    );
+    session.replayed(1, 1, Some(&parts));
+    assert_eq!(
+        flush(&mut session, 11, &results),
+        ["deleted b/1@8 -[1]", "current [1] at 11", "snapshot at 11"]
+    );
 }
 
 #[test]
@@ -381,7 +418,11 @@ fn leaving_and_deletion_differ() {
     session.absorb(1, &removed("a/2", None));
     assert_eq!(
         flush(&mut session, 7, &results),
-        ["changed a/1@7 [] -[1]", "deleted a/2 -[1]", "snapshot at 7"]
+        [
+            "changed a/1@7 [] -[1]",
+            "deleted a/2@8 -[1]",
+            "snapshot at 7"
+        ]
     );
 }
 
@@ -598,6 +639,6 @@ fn older_knowledge_of_one_target_does_not_replace_newer_of_another() {
     session.replayed(2, 2, Some(&[caught_up(shown, true)]));
     assert_eq!(
         flush(&mut session, 8, &results),
-        ["deleted a/1 -[1, 2]", "current [2] at 8", "snapshot at 8"]
+        ["deleted a/1@8 -[1, 2]", "current [2] at 8", "snapshot at 8"]
     );
 }

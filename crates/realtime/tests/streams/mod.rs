@@ -483,25 +483,32 @@ impl Reader {
             WatchEvent::Deleted {
                 path,
                 removed_targets,
-                ..
+                read_time,
+            } => {
+                // Clients keep that it was gone then, for all of their targets.
+                let all = history.expected(KINDS - 1, read_time.micros());
+                assert!(!all.contains_key(path.as_str()), "{path} was there");
+                self.left(&path, removed_targets);
             }
-            | WatchEvent::Left {
+            WatchEvent::Left {
                 path,
                 removed_targets,
                 ..
-            } => {
-                assert!(!removed_targets.is_empty());
-                for id in removed_targets {
-                    self.of(id, "a removal of a document")
-                        .held
-                        .remove(path.as_str());
-                }
-            }
+            } => self.left(&path, removed_targets),
             WatchEvent::Filter { target, count, .. } => {
                 let held = self.of(target, "a count").held.len();
                 assert_eq!(held, count as usize, "target {target}");
             }
             WatchEvent::Snapshot { token, read_time } => self.snapshot(token, read_time, history),
+        }
+    }
+
+    fn left(&mut self, path: &DocumentPath, targets: Vec<i32>) {
+        assert!(!targets.is_empty());
+        for id in targets {
+            self.of(id, "a removal of a document")
+                .held
+                .remove(path.as_str());
         }
     }
 
