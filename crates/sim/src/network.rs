@@ -322,6 +322,9 @@ pub fn failed(error: Error) -> Failed {
             return Failed::Unknown(text);
         }
         Error::Refused(_)
+        | Error::Json(_)
+        | Error::Token(_)
+        | Error::OwnersOnly
         | Error::DocumentMissing(_)
         | Error::IndexExists { name: _ }
         | Error::PipelinesUnavailable
