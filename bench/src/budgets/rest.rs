@@ -129,7 +129,9 @@ async fn over_http(
             let mut done = 0;
             let mut all = requests.iter().cycle().skip(number * DOCUMENTS / CLIENTS);
             while start.elapsed() < length {
-                client.read(all.next().context("there are requests")?).await?;
+                client
+                    .read(all.next().context("there are requests")?)
+                    .await?;
                 done += 1;
             }
             anyhow::Ok((client, done))

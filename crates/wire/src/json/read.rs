@@ -662,11 +662,9 @@ fn place_parameter(node: &mut serde_json::Map<String, Tree>, parts: &[&str], val
                 .or_insert_with(|| Tree::Object(serde_json::Map::new()));
             match inner {
                 Tree::Object(inner) => place_parameter(inner, rest, value),
-                Tree::Array(_)
-                | Tree::String(_)
-                | Tree::Null
-                | Tree::Bool(_)
-                | Tree::Number(_) => false,
+                Tree::Array(_) | Tree::String(_) | Tree::Null | Tree::Bool(_) | Tree::Number(_) => {
+                    false
+                }
             }
         }
     }
