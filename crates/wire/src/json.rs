@@ -21,6 +21,7 @@
 //!
 //! What is not here: messages that travel packed (`Any`) can be written but not read, for no request has one.
 
+mod complaint;
 mod kind;
 mod read;
 mod refusal;

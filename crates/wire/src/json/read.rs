@@ -19,8 +19,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value as Tree;
 
 use crate::json::Message;
+use crate::json::complaint::{Complaint, Step, Violation};
 use crate::json::kind::Kind;
-use crate::json::refusal::{INVALID_PAYLOAD_TEXT, JsonRefusal};
+use crate::json::refusal::JsonRefusal;
 use crate::pb::google::rpc::bad_request::FieldViolation;
 
 /// Complaints about one text; further ones are not told.
@@ -31,35 +32,6 @@ const FOUND_LEN_MAX: usize = 100;
 
 /// Parts of a parameter's name, between its dots; no request nests as deep.
 const PARAMETER_DEPTH_MAX: usize = 16;
-
-/// One step on the way to a field.
-#[derive(Copy, Clone)]
-enum Step {
-    Field(&'static str),
-    Element(usize),
-    /// The value of an entry of a map.
-    Entry(usize),
-}
-
-enum Complaint {
-    UnknownName(String),
-    UnknownParameter(String),
-    WrongValue {
-        kind: Cow<'static, str>,
-        found: String,
-    },
-    NotRepeating,
-    Taken {
-        oneof: &'static str,
-        name: &'static str,
-    },
-}
-
-struct Violation {
-    /// From the inside out.
-    way: Vec<Step>,
-    complaint: Complaint,
-}
 
 /// What is known while a text is read.
 pub struct Reading {
@@ -134,85 +106,6 @@ impl Reading {
             violation.way.push(step);
         }
         read
-    }
-}
-
-impl Violation {
-    fn told(&self) -> FieldViolation {
-        let (field, description) = match &self.complaint {
-            Complaint::UnknownName(name) => {
-                let place = place(&self.way);
-                let description =
-                    format!("Unknown name \"{name}\"{}: Cannot find field.", at(&place));
-                (place, format!("{INVALID_PAYLOAD_TEXT} {description}"))
-            }
-            Complaint::UnknownParameter(name) => {
-                let mut whole = place(&self.way);
-                if !whole.is_empty() {
-                    whole.push('.');
-                }
-                whole.push_str(name);
-                let description = format!(
-                    "{INVALID_PAYLOAD_TEXT} Unknown name \"{whole}\": Cannot bind query parameter. Field '{whole}' could not be found in request message."
-                );
-                (String::new(), description)
-            }
-            Complaint::WrongValue { kind, found } => {
-                let place = place(&self.way);
-                let description = format!("Invalid value{} ({kind}), {found}", at(&place));
-                (place, description)
-            }
-            Complaint::NotRepeating => {
-                let (name, way) = match self.way.split_first() {
-                    Some((Step::Field(name), way)) => (*name, way),
-                    Some((Step::Element(_) | Step::Entry(_), _)) | None => {
-                        ("", self.way.as_slice())
-                    }
-                };
-                let place = place(way);
-                let description = format!(
-                    "{INVALID_PAYLOAD_TEXT} Unknown name \"{name}\"{}: Proto field is not repeating, cannot start list.",
-                    at(&place)
-                );
-                (place, description)
-            }
-            Complaint::Taken { oneof, name } => {
-                let message = self.way.split_first().map_or([].as_slice(), |(_, way)| way);
-                let place = place(message);
-                let description = format!(
-                    "Invalid value{} (oneof), oneof field '{oneof}' is already set. Cannot set '{name}'",
-                    at(&place)
-                );
-                (place, description)
-            }
-        };
-        FieldViolation { field, description }
-    }
-}
-
-/// The way to a field, from the outside in.
-fn place(way: &[Step]) -> String {
-    let mut place = String::new();
-    for step in way.iter().rev() {
-        match step {
-            Step::Field(name) => {
-                if !place.is_empty() {
-                    place.push('.');
-                }
-                place.push_str(name);
-            }
-            Step::Element(index) => place.push_str(&format!("[{index}]")),
-            Step::Entry(index) => place.push_str(&format!("[{index}].value")),
-        }
-    }
-    place
-}
-
-fn at(place: &str) -> String {
-    if place.is_empty() {
-        String::new()
-    } else {
-        format!(" at '{place}'")
     }
 }
 
