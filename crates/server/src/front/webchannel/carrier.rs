@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
 use super::live::Live;
-use super::session::{Next, Turn};
+use super::session::{Carriage, Next, Turn};
 use super::sessions::Sessions;
 
 /// The arrays of a session, as the body of an answer.
@@ -19,6 +19,7 @@ pub struct Carried {
     live: Arc<Live>,
     sessions: Arc<Sessions>,
     turn: Turn,
+    begun: bool,
     over: bool,
     /// Never later than the moment that is waited for. It is set anew when it has rung, and not for each array.
     alarm: Pin<Box<Sleep>>,
@@ -26,11 +27,12 @@ pub struct Carried {
 
 impl Carried {
     /// What the session says from now on, in this turn.
-    pub fn new(live: Arc<Live>, sessions: Arc<Sessions>, turn: Turn) -> Self {
+    pub fn new(live: Arc<Live>, sessions: Arc<Sessions>, turn: Turn, carriage: Carriage) -> Self {
         Self {
             live,
             sessions,
             turn,
+            begun: matches!(carriage, Carriage::LongPoll(_)),
             over: false,
             alarm: Box::pin(sleep_until(Instant::now())),
         }
@@ -71,7 +73,10 @@ impl HttpBody for Carried {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         while !this.over {
-            this.live.carry(this.turn, cx);
+            // Something leaves at once, and the rest after it.
+            if std::mem::replace(&mut this.begun, true) {
+                this.live.carry(this.turn, cx);
+            }
             match this.live.next(this.turn) {
                 Next::Send(chunk) => return Poll::Ready(Some(Ok(Frame::data(chunk)))),
                 Next::Wait(until) => {

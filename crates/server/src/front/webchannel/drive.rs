@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::stream::{BoxStream, Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status};
+use tonic::Status;
 use watchfire_model::watch::WatchEvent;
 use watchfire_model::{Clock, DatabaseName};
 use watchfire_wire::json::{self, Style};
@@ -22,6 +22,7 @@ use crate::front::listen::listen_command;
 use crate::metrics::listen::StreamSent;
 use crate::service::listen::{self, Heard, Listening};
 use crate::service::write_stream::{self, WriteAnswer};
+use crate::status::code_name;
 
 /// What a session is for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -57,10 +58,17 @@ pub enum Drive {
         sent: StreamSent,
     },
     Write(BoxStream<'static, Result<WriteAnswer, Error>>),
+    /// It may not begin, and says why.
+    Refused(Option<Error>),
     Ended,
 }
 
 impl Drive {
+    /// A stream that says this and ends.
+    pub fn refused(error: Error) -> Self {
+        Drive::Refused(Some(error))
+    }
+
     /// Begins the method's stream. Its requests are what the client sends.
     pub fn begin(
         method: Method,
@@ -89,6 +97,7 @@ impl Drive {
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Said> {
         let said = match self {
             Drive::Ended => Poll::Ready(Said::End(None)),
+            Drive::Refused(error) => Poll::Ready(Said::End(error.take().map(error_text))),
             Drive::Listen {
                 listening,
                 clock,
@@ -183,31 +192,8 @@ fn error_text(error: Error) -> Bytes {
         "error": {
             "code": i32::from(status.code()),
             "message": status.message(),
-            "status": name(status.code()),
+            "status": code_name(status.code()),
         }
     });
     framing::ascii(message.to_string()).into()
-}
-
-/// The code's name in the protocol.
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }

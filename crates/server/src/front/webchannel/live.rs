@@ -19,7 +19,9 @@ use super::complaint::Complaint;
 use super::drive::{Drive, Method, Said};
 use super::form::Map;
 use super::session::{Carriage, Next, Session, Turn};
+use crate::auth::{Caller, TokenError};
 use crate::databases::Databases;
+use crate::error::Error;
 use crate::metrics::webchannel::ChannelCounts;
 
 /// One session of the process.
@@ -36,7 +38,7 @@ pub struct Live {
 /// What the service reads from, and everybody else looks at.
 struct Shared {
     state: Mutex<State>,
-    /// Maps were taken, or the session is gone.
+    /// Maps were taken, or nobody takes any more.
     room: Notify,
 }
 
@@ -72,11 +74,13 @@ impl Stream for Taken {
 }
 
 impl Live {
-    /// A session that has answered its handshake, and the turn of who looks after it.
+    /// A session that has answered its handshake, and the turn of who looks after it. One whose caller is refused says so and
+    /// ends, for only so does a client learn that it needs other credentials.
     pub fn begin(
         sid: Box<str>,
         method: Method,
         database: Option<Box<str>>,
+        caller: Result<Caller, TokenError>,
         databases: &Arc<Databases>,
         shutdown: CancellationToken,
     ) -> (Arc<Self>, Turn) {
@@ -90,7 +94,11 @@ impl Live {
             }),
             room: Notify::new(),
         });
-        let drive = Drive::begin(method, databases, shutdown, Taken(Arc::clone(&shared)));
+        let drive = match caller {
+            // As long as there are no rules, who it is does not matter.
+            Ok(_) => Drive::begin(method, databases, shutdown, Taken(Arc::clone(&shared))),
+            Err(error) => Drive::refused(Error::Token(error)),
+        };
         let live = Arc::new(Self {
             sid,
             method,
@@ -152,7 +160,7 @@ impl Live {
         let (standing, carrier) = {
             let mut state = lock(&self.shared.state);
             if let Some(id) = id {
-                state.session.acknowledge(id)?;
+                state.session.acknowledge(id, Instant::now().into_std())?;
             }
             // There may be room now.
             (state.session.standing(), state.carrier.take())
@@ -164,19 +172,23 @@ impl Live {
     }
 
     /// The client asks for arrays; see `Session::open`.
-    pub fn open(&self, acknowledged: u64, carriage: Carriage) -> Result<Turn, Complaint> {
-        let (turn, carrier) = {
+    pub fn open(
+        &self,
+        acknowledged: u64,
+        carriage: Carriage,
+    ) -> Result<(Turn, Carriage), Complaint> {
+        let (turn, carriage, carrier) = {
             let mut state = lock(&self.shared.state);
             let now = Instant::now().into_std();
-            let (turn, again) = state.session.open(acknowledged, carriage, now)?;
+            let (turn, carriage, again) = state.session.open(acknowledged, carriage, now)?;
             self.counts.arrays_resent(again);
-            (turn, state.carrier.take())
+            (turn, carriage, state.carrier.take())
         };
         // It sees that its turn is over.
         if let Some(carrier) = carrier {
             carrier.wake();
         }
-        Ok(turn)
+        Ok((turn, carriage))
     }
 
     /// See `Session::close`.
@@ -255,6 +267,7 @@ impl Live {
                         state.session.say(text);
                     }
                     state.session.end();
+                    self.shared.room.notify_waiters();
                 }
             }
         }

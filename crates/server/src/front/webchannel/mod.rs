@@ -164,10 +164,12 @@ impl Channel {
         }
     }
 
-    /// The session that a request belongs to. One whose client knows that it has ended is no more.
+    /// The session that a request belongs to, which says what its client has. One whose client knows that it has ended is
+    /// no more.
     fn session(&self, sid: &str, method: Method, query: &Query) -> Result<Arc<Live>, Complaint> {
         let live = self.sessions.get(sid)?;
         live.check(method, query.database.as_deref())?;
+        live.acknowledge(query.acknowledged)?;
         if live.is_over() {
             self.sessions.end(sid);
             return Err(Complaint::UnknownSession);
@@ -223,7 +225,6 @@ impl Channel {
         mut body: Body,
     ) -> Result<Response<Body>, Complaint> {
         request_number(query)?;
-        live.acknowledge(query.acknowledged)?;
         let mut form = Form::default();
         let mut parts = Vec::new();
         loop {
@@ -266,8 +267,8 @@ impl Channel {
         } else {
             Carriage::Stream
         };
-        let turn = live.open(query.acknowledged.unwrap_or(0), carriage)?;
-        let carried = Carried::new(live, Arc::clone(&self.sessions), turn);
+        let (turn, carriage) = live.open(query.acknowledged.unwrap_or(0), carriage)?;
+        let carried = Carried::new(live, Arc::clone(&self.sessions), turn, carriage);
         Ok(text(Body::new(carried)))
     }
 }
@@ -321,15 +322,14 @@ impl Opening<'_> {
             return Ok(Arc::clone(live));
         }
         let channel = self.channel;
-        // Those of the block count too. As long as there are no rules, nothing but their form can be wrong.
-        let caller = channel.tokens.caller(&self.headers);
-        caller.map_err(|error| Complaint::bad(error.to_string()))?;
         // Whoever knows it can read what its client reads.
         let sid = format!("{:016x}{:016x}", random(), random());
         let (live, turn) = Live::begin(
             sid.into(),
             self.method,
             self.database.map(Into::into),
+            // Those of the block count too.
+            channel.tokens.caller(&self.headers),
             &channel.databases,
             channel.shutdown.clone(),
         );

@@ -13,6 +13,10 @@
 //! network for broken; so each begins with an array, if only with one that says nothing, and that at once, for clients
 //! measure whether something on the way holds answers back.
 //!
+//! A proxy that holds answers back until they are long escapes the measuring when the first is long. It shows when a
+//! client, by a form or by giving up its request, says that it has not what was sent to it `HELD_AFTER` before; its
+//! requests then end with the first arrays, whatever it asks for.
+//!
 //! What is not done: arrays are not sent with answers to forward requests, and hosts and versions are not negotiated.
 
 use std::time::{Duration, Instant};
@@ -41,8 +45,15 @@ const HOLD_MIN: Duration = Duration::from_secs(1);
 /// How long one request streams.
 const STREAM_LIFE_MAX: Duration = Duration::from_secs(300);
 
-/// Bytes that are kept for a client that hears nothing new, at most, before it is asked what it has.
+/// Bytes that are kept for a client that hears nothing new for `REST`, at most, before it is asked what it has.
 const SILENT_KEPT_MAX: usize = 4 * 1024;
+/// See `SILENT_KEPT_MAX`.
+const REST: Duration = Duration::from_secs(5);
+
+/// What was sent so long ago and is not there was held back on its way.
+const HELD_AFTER: Duration = Duration::from_secs(2);
+/// A client that gives up a request makes the next so soon.
+const GIVES_UP_WITHIN: Duration = Duration::from_secs(1);
 
 /// What says nothing.
 const NOOP: Bytes = Bytes::from_static(b"\"noop\"");
@@ -80,8 +91,11 @@ pub enum Next {
 
 #[derive(Debug)]
 enum BackChannel {
-    /// None, since then.
-    Absent(Instant),
+    /// None, since then. On the last one something was sent last at the other moment.
+    Absent {
+        since: Instant,
+        heard: Option<Instant>,
+    },
     Open {
         carriage: Carriage,
         since: Instant,
@@ -99,6 +113,8 @@ pub struct Session {
     arrays: Arrays,
     turn: u64,
     back_channel: BackChannel,
+    /// Something on the way holds answers back until they end.
+    held_back: bool,
     /// The service says no more.
     ended: bool,
     /// The client has left, or was given up.
@@ -112,14 +128,21 @@ impl Session {
             maps: Maps::default(),
             arrays: Arrays::default(),
             turn: 0,
-            back_channel: BackChannel::Absent(now),
+            back_channel: BackChannel::Absent {
+                since: now,
+                heard: None,
+            },
+            held_back: false,
             ended: false,
             gone: false,
         }
     }
 
-    /// A map of the client; see `Maps::receive`.
+    /// A map of the client; see `Maps::receive`. After the end there is nobody to take it.
     pub fn receive(&mut self, number: u64, map: Map) -> Result<bool, Complaint> {
+        if self.ended {
+            return Ok(false);
+        }
         self.maps.receive(number, map)
     }
 
@@ -141,19 +164,38 @@ impl Session {
     }
 
     /// The client has all arrays up to this one.
-    pub fn acknowledge(&mut self, id: u64) -> Result<(), Complaint> {
-        self.arrays.acknowledge(id)
+    pub fn acknowledge(&mut self, id: u64, now: Instant) -> Result<(), Complaint> {
+        self.arrays.acknowledge(id)?;
+        let heard = match self.back_channel {
+            BackChannel::Open {
+                carriage: Carriage::Stream,
+                heard,
+                begun: true,
+                since: _,
+            } => Some(heard),
+            BackChannel::Absent { since, heard } if now < since + GIVES_UP_WITHIN => heard,
+            BackChannel::Open { .. } | BackChannel::Absent { .. } => None,
+        };
+        if id < self.arrays.last_sent() && heard.is_some_and(|heard| now >= heard + HELD_AFTER) {
+            self.held_back = true;
+        }
+        Ok(())
     }
 
     /// The client has made a request for arrays, which replaces the one before, and has all up to this one. Returns its
-    /// turn, and how many arrays are sent again.
+    /// turn, how its arrays are carried, and how many of them are sent again.
     pub fn open(
         &mut self,
         acknowledged: u64,
         carriage: Carriage,
         now: Instant,
-    ) -> Result<(Turn, usize), Complaint> {
-        self.arrays.acknowledge(acknowledged)?;
+    ) -> Result<(Turn, Carriage, usize), Complaint> {
+        self.acknowledge(acknowledged, now)?;
+        let carriage = if self.held_back && carriage == Carriage::Stream {
+            Carriage::LongPoll(HOLD)
+        } else {
+            carriage
+        };
         let again = self.arrays.rewind();
         self.back_channel = BackChannel::Open {
             carriage,
@@ -162,7 +204,7 @@ impl Session {
             begun: false,
         };
         self.turn += 1;
-        Ok((Turn(self.turn), again))
+        Ok((Turn(self.turn), carriage, again))
     }
 
     /// The request of this turn is over. If it was the newest, there is no back channel from now on, and the turn of who
@@ -171,7 +213,16 @@ impl Session {
         if !self.has_turn(turn) {
             return None;
         }
-        self.back_channel = BackChannel::Absent(now);
+        let heard = match self.back_channel {
+            BackChannel::Open {
+                carriage: Carriage::Stream,
+                heard,
+                begun: true,
+                since: _,
+            } => Some(heard),
+            BackChannel::Open { .. } | BackChannel::Absent { .. } => None,
+        };
+        self.back_channel = BackChannel::Absent { since: now, heard };
         self.turn += 1;
         Some(Turn(self.turn))
     }
@@ -191,9 +242,10 @@ impl Session {
         self.arrays.push(text);
     }
 
-    /// The service says no more.
+    /// The service says no more, and takes none.
     pub fn end(&mut self) {
         self.ended = true;
+        self.maps = Maps::default();
     }
 
     /// The client has left, or is given up.
@@ -221,7 +273,7 @@ impl Session {
     /// When it is given up, if no request for arrays comes.
     pub fn expires(&self) -> Option<Instant> {
         match self.back_channel {
-            BackChannel::Absent(since) => Some(since + LINGER),
+            BackChannel::Absent { since, heard: _ } => Some(since + LINGER),
             BackChannel::Open { .. } => None,
         }
     }
@@ -250,28 +302,28 @@ impl Session {
             *begun = true;
             return Next::Send(chunk);
         }
-        let silent = match *carriage {
-            Carriage::LongPoll(hold) => *since + hold,
+        let keeps_much = self.arrays.bytes_kept() > SILENT_KEPT_MAX;
+        let (silent, over) = match *carriage {
+            Carriage::LongPoll(hold) => (*since + hold, None),
             // At once.
-            Carriage::Stream if !*begun => now,
-            Carriage::Stream => *heard + SILENCE_MAX,
-        };
-        let over = match *carriage {
-            Carriage::LongPoll(_) => false,
+            Carriage::Stream if !*begun => (now, None),
             Carriage::Stream => {
-                let acknowledges = !self.arrays.has_room()
-                    || (now >= silent && self.arrays.bytes_kept() > SILENT_KEPT_MAX);
-                *begun && (acknowledges || now >= *since + STREAM_LIFE_MAX)
+                let life = *since + STREAM_LIFE_MAX;
+                let over = if self.held_back || !self.arrays.has_room() {
+                    now
+                } else if keeps_much {
+                    life.min(*heard + REST)
+                } else {
+                    life
+                };
+                (*heard + SILENCE_MAX, Some(over))
             }
         };
-        if over || (self.ended && *begun) {
+        if over.is_some_and(|over| now >= over) || (self.ended && *begun) {
             return Next::End;
         }
         if now < silent && !self.ended {
-            return Next::Wait(match *carriage {
-                Carriage::LongPoll(_) => silent,
-                Carriage::Stream => silent.min(*since + STREAM_LIFE_MAX),
-            });
+            return Next::Wait(over.map_or(silent, |over| silent.min(over)));
         }
         self.arrays.push(NOOP);
         *heard = now;

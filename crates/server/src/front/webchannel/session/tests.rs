@@ -88,7 +88,7 @@ impl World {
         } else {
             Carriage::Stream
         };
-        let (turn, _) = self.session.open(acknowledged, carriage, self.now).unwrap();
+        let (turn, _, _) = self.session.open(acknowledged, carriage, self.now).unwrap();
         self.turns.push(turn);
         self.asked.push(acknowledged);
     }
@@ -219,7 +219,7 @@ proptest! {
         prop_assert_eq!(world.read.len() as u64, world.said);
         prop_assert_eq!(world.taken.len() as u64, world.sent);
         world.session.end();
-        world.session.acknowledge(world.has).unwrap();
+        world.session.acknowledge(world.has, world.now).unwrap();
         prop_assert!(world.session.is_over());
         prop_assert_eq!(world.session.bytes(), 0);
     }
@@ -239,7 +239,7 @@ fn texts(chunk: &Next) -> Vec<String> {
 fn a_stream_begins_at_once_and_is_never_silent_for_long() {
     let start = Instant::now();
     let mut session = Session::new(start);
-    let (turn, _) = session.open(0, Carriage::Stream, start).unwrap();
+    let (turn, _, _) = session.open(0, Carriage::Stream, start).unwrap();
     assert_eq!(texts(&session.next(turn, start)), ["1:\"noop\""]);
     let Next::Wait(until) = session.next(turn, start) else {
         panic!("nothing is to be said");
@@ -249,9 +249,9 @@ fn a_stream_begins_at_once_and_is_never_silent_for_long() {
     session.say(Bytes::from_static(b"\"a\""));
     assert_eq!(texts(&session.next(turn, until)), ["3:\"a\""]);
     assert_eq!(session.standing(), (true, 3, 15));
-    session.acknowledge(3).unwrap();
+    session.acknowledge(3, until).unwrap();
     assert_eq!(session.standing(), (true, 3, 0));
-    assert!(session.acknowledge(4).is_err());
+    assert!(session.acknowledge(4, until).is_err());
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn a_long_poll_ends_with_what_comes_first_or_when_its_time_is_over() {
     let start = Instant::now();
     let mut session = Session::new(start);
     let carriage = Carriage::long_poll(Some(5_000));
-    let (turn, _) = session.open(0, carriage, start).unwrap();
+    let (turn, _, _) = session.open(0, carriage, start).unwrap();
     let until = start + Duration::from_secs(5);
     assert_eq!(session.next(turn, start), Next::Wait(until));
     assert_eq!(texts(&session.next(turn, until)), ["1:\"noop\""]);
@@ -267,7 +267,7 @@ fn a_long_poll_ends_with_what_comes_first_or_when_its_time_is_over() {
     let keeper = session.close(turn, until).unwrap();
     assert!(session.has_turn(keeper));
     assert_eq!(session.standing(), (false, 1, 6));
-    let (turn, _) = session.open(1, carriage, until).unwrap();
+    let (turn, _, _) = session.open(1, carriage, until).unwrap();
     assert!(!session.has_turn(keeper));
     session.say(Bytes::from_static(b"\"a\""));
     assert_eq!(texts(&session.next(turn, until)), ["2:\"a\""]);
@@ -286,7 +286,7 @@ fn a_long_poll_ends_with_what_comes_first_or_when_its_time_is_over() {
 fn what_is_kept_is_bounded_and_a_stream_ends_to_learn_what_the_client_has() {
     let now = Instant::now();
     let mut session = Session::new(now);
-    let (turn, _) = session.open(0, Carriage::Stream, now).unwrap();
+    let (turn, _, _) = session.open(0, Carriage::Stream, now).unwrap();
     let mut said = 0;
     loop {
         while session.wants_more() {
@@ -302,7 +302,7 @@ fn what_is_kept_is_bounded_and_a_stream_ends_to_learn_what_the_client_has() {
     assert!(said <= KEPT_BYTES_MAX / 50_000 + 1);
     let (open, last, _) = session.standing();
     assert!(open);
-    let (turn, again) = session.open(last, Carriage::Stream, now).unwrap();
+    let (turn, _, again) = session.open(last, Carriage::Stream, now).unwrap();
     assert_eq!(again, 0);
     assert!(session.wants_more());
     // As many small ones.
@@ -317,14 +317,14 @@ fn what_is_kept_is_bounded_and_a_stream_ends_to_learn_what_the_client_has() {
 fn an_idle_session_keeps_little_and_one_that_vanished_is_found_out() {
     let start = Instant::now();
     let mut session = Session::new(start);
-    let (turn, _) = session.open(0, Carriage::Stream, start).unwrap();
+    let (turn, _, _) = session.open(0, Carriage::Stream, start).unwrap();
     session.say(Bytes::from(vec![b'1'; 10_000]));
     assert!(matches!(session.next(turn, start), Next::Send(_)));
     let Next::Wait(until) = session.next(turn, start) else {
         panic!("all was said");
     };
     assert_eq!(session.next(turn, until), Next::End);
-    let (turn, _) = session.open(1, Carriage::Stream, until).unwrap();
+    let (turn, _, _) = session.open(1, Carriage::Stream, until).unwrap();
     let mut now = until;
     let end = loop {
         match session.next(turn, now) {
@@ -342,7 +342,7 @@ fn an_idle_session_keeps_little_and_one_that_vanished_is_found_out() {
 fn the_end_is_said_until_the_client_knows_it() {
     let now = Instant::now();
     let mut session = Session::new(now);
-    let (turn, _) = session.open(0, Carriage::Stream, now).unwrap();
+    let (turn, _, _) = session.open(0, Carriage::Stream, now).unwrap();
     session.say(Bytes::from_static(b"{\"error\":1}"));
     session.end();
     for round in 0..3 {
@@ -357,9 +357,45 @@ fn the_end_is_said_until_the_client_knows_it() {
     }
     session.open(1, Carriage::Stream, now).unwrap();
     assert!(session.is_over());
+    // Nobody takes maps then, and none is kept.
+    session
+        .receive(0, Map::Text(Bytes::from(vec![0; READY_BYTES_MAX])))
+        .unwrap();
+    assert!(session.has_room_for_maps());
+    assert_eq!(session.take_map(), None);
     let mut session = Session::new(now);
-    let (turn, _) = session.open(0, Carriage::Stream, now).unwrap();
+    let (turn, _, _) = session.open(0, Carriage::Stream, now).unwrap();
     session.leave();
     assert!(session.is_over());
     assert_eq!(session.next(turn, now), Next::End);
+}
+
+#[test]
+fn answers_that_are_held_back_on_their_way_are_ended() {
+    let start = Instant::now();
+    let later = start + HELD_AFTER;
+    // A form says that what was sent is not there.
+    let mut session = Session::new(start);
+    let (turn, _, _) = session.open(0, Carriage::Stream, start).unwrap();
+    session.say(Bytes::from_static(b"1"));
+    assert!(matches!(session.next(turn, start), Next::Send(_)));
+    session.acknowledge(0, start).unwrap();
+    assert!(matches!(session.next(turn, start), Next::Wait(_)));
+    session.acknowledge(0, later).unwrap();
+    assert_eq!(session.next(turn, later), Next::End);
+    session.close(turn, later).unwrap();
+    let (turn, carriage, again) = session.open(1, Carriage::Stream, later).unwrap();
+    assert_eq!((carriage, again), (Carriage::LongPoll(HOLD), 0));
+    assert!(matches!(session.next(turn, later), Next::Wait(_)));
+    // A client gives up its request, for whichever reason, and is found to lack what was sent on it; but not when it was
+    // away meanwhile.
+    for (pause, held) in [(Duration::ZERO, true), (GIVES_UP_WITHIN * 2, false)] {
+        let mut session = Session::new(start);
+        let (turn, _, _) = session.open(0, Carriage::Stream, start).unwrap();
+        session.say(Bytes::from_static(b"1"));
+        assert!(matches!(session.next(turn, start), Next::Send(_)));
+        session.close(turn, later).unwrap();
+        let (_, carriage, _) = session.open(0, Carriage::Stream, later + pause).unwrap();
+        assert_eq!(carriage != Carriage::Stream, held);
+    }
 }
