@@ -255,3 +255,57 @@ impl<A: Message> List<A> {
         Some(std::mem::take(&mut self.text))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use watchfire_wire::json::Style;
+
+    use super::*;
+
+    const MANNER: Manner = Manner {
+        style: Style {
+            enumerations_as_numbers: false,
+            only_ascii: false,
+        },
+        gzip: false,
+        deadline: None,
+    };
+
+    fn named(name: &str) -> Result<pb::Document, Status> {
+        Ok(pb::Document {
+            name: name.to_owned(),
+            ..pb::Document::default()
+        })
+    }
+
+    #[tokio::test]
+    async fn what_fails_late_is_the_last_of_the_list() {
+        let failure = || Status::unavailable("gone");
+        // The second comes when it is asked for again, so that the first is sent alone.
+        let late = stream::once(async {
+            tokio::task::yield_now().await;
+            named("b")
+        });
+        let rest = late.chain(stream::iter([Err(failure())])).boxed();
+        let list = List::begun(rest, named("a").ok(), MANNER.style);
+        assert!(!list.ended);
+        let mut body = growing(list, MANNER).into_body();
+        let mut pieces = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let data = frame.unwrap().into_data().unwrap();
+            pieces.push(String::from_utf8(data.to_vec()).unwrap());
+        }
+        let error = r#"{"error":{"code":503,"message":"gone","status":"UNAVAILABLE"}}"#;
+        assert_eq!(
+            pieces,
+            [
+                r#"[{"name":"a"}"#.to_owned(),
+                format!(",\r\n{{\"name\":\"b\"}},\r\n{error}]"),
+            ]
+        );
+        assert_eq!(error_text(&failure()), error);
+        let none: List<pb::Document> = List::begun(stream::empty().boxed(), None, MANNER.style);
+        assert_eq!((none.text.as_str(), none.ended), ("[]", true));
+    }
+}
