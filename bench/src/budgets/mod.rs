@@ -5,6 +5,7 @@
 //! Every figure is a count or a ratio within one run, printed beside its budget. The million documents are kept in
 //! the folder, and used again when the same folder is named; filling it takes some minutes.
 
+mod channel;
 mod data;
 mod log;
 mod matching;
@@ -79,6 +80,8 @@ enum Which {
     Backup,
     /// Reads of one document over plain HTTP beside those over gRPC.
     Rest,
+    /// Listeners over WebChannel beside those over gRPC.
+    Channel,
     /// A change among a thousand and among a million targets, and changes among many mixed ones.
     Matching,
 }
@@ -99,6 +102,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Which::Past,
         Which::Backup,
         Which::Rest,
+        Which::Channel,
     ];
     if with_server.into_iter().any(wanted) {
         let setting = Setting {
@@ -128,6 +132,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         }
         if wanted(Which::Rest) {
             rest::reads(&setting).await?;
+        }
+        if wanted(Which::Channel) {
+            channel::delivery(&setting).await?;
         }
         std::fs::remove_dir_all(setting.folder)?;
     }
