@@ -15,7 +15,7 @@ use watchfire_server::client::exchange::progress::Progress;
 use watchfire_server::client::exchange::{export, import};
 use watchfire_server::client::index_command::{self as index_command, Console};
 use watchfire_server::config::{Check, Command, Config, Emulator, Indexes, Serve};
-use watchfire_server::emulator::{self, java};
+use watchfire_server::emulator::{self, Told, java};
 use watchfire_server::service::commit::random;
 use watchfire_server::{backup, check, client};
 
@@ -133,7 +133,7 @@ async fn serve(serve: Serve) -> anyhow::Result<()> {
     let mut server = Server::start(serve).await?;
     say(&server.greeting());
     tokio::select! {
-        () = signals.received() => {}
+        _ = signals.received() => {}
         ended = server.ended() => ended.context("the server has ended by itself")?,
     }
     say("Shutting down: streams end, commits in flight are finished");
@@ -164,10 +164,12 @@ impl Signals {
         })
     }
 
-    async fn received(&mut self) {
+    async fn received(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Told::Terminate,
+            _ = self.interrupt.recv() => Told::Interrupt {
+                at_terminal: std::io::stdin().is_terminal(),
+            },
         }
     }
 }
@@ -181,9 +183,10 @@ impl Signals {
         Ok(Self)
     }
 
-    async fn received(&mut self) {
+    async fn received(&mut self) -> Told {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+        Told::Interrupt { at_terminal: true }
     }
 }

@@ -7,4 +7,4 @@ pub mod java;
 mod programs;
 mod run;
 
-pub use run::{Failure, Started, start};
+pub use run::{Failure, Started, Told, start};

@@ -9,7 +9,7 @@ use std::process::ExitStatus;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::emulator::run::Failure;
+use crate::emulator::run::{Failure, Told};
 
 /// The name of the file that stands for the official emulator's archive; nothing is in it.
 #[cfg(unix)]
@@ -55,11 +55,20 @@ impl Program {
     }
 
     /// Asks it to end, as this process was asked.
-    pub fn interrupt(&self) {
+    pub fn tell(&self, told: Told) {
+        #[cfg(unix)]
+        let signal = match told {
+            Told::Terminate => rustix::process::Signal::TERM,
+            Told::Interrupt { at_terminal: false } => rustix::process::Signal::INT,
+            // It has heard already, and many programs end at once when they hear twice.
+            Told::Interrupt { at_terminal: true } => return,
+        };
+        #[cfg(not(unix))]
+        tracing::debug!(?told, "the program decides when it ends");
         #[cfg(unix)]
         if let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok())
             && let Some(id) = rustix::process::Pid::from_raw(id)
-            && let Err(error) = rustix::process::kill_process(id, rustix::process::Signal::TERM)
+            && let Err(error) = rustix::process::kill_process(id, signal)
         {
             tracing::debug!(%error, "the program could not be told to end");
         }

@@ -72,6 +72,17 @@ pub enum Failure {
     Server(#[from] assemble::Failure),
 }
 
+/// How it was told to stop.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    Terminate,
+    /// By somebody who interrupts.
+    Interrupt {
+        /// At a terminal, which tells the program itself.
+        at_terminal: bool,
+    },
+}
+
 /// A running emulator.
 pub struct Started {
     server: Server,
@@ -198,10 +209,10 @@ Dev App Server is now running.
 
     /// Runs until it is told to stop, or until the program that runs beside it has ended, whose exit code it then has.
     /// `told` may be asked again and again.
-    pub async fn run(&mut self, mut told: impl AsyncFnMut()) -> Result<u8, Failure> {
+    pub async fn run(&mut self, mut told: impl AsyncFnMut() -> Told) -> Result<u8, Failure> {
         let Some(command) = self.program.take() else {
             tokio::select! {
-                () = told() => {}
+                _ = told() => {}
                 ended = self.server.ended() => ended?,
             }
             return Ok(0);
@@ -211,7 +222,7 @@ Dev App Server is now running.
             tokio::select! {
                 status = program.ended() => return Ok(code(status.map_err(Failure::Waiting)?)),
                 // It decides when it is done.
-                () = told() => program.interrupt(),
+                told = told() => program.tell(told),
             }
         }
     }
