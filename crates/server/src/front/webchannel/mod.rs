@@ -379,3 +379,6 @@ fn text(body: Body) -> Response<Body> {
     }
     answer
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+//! Forms and queries as browsers write them, as nobody should, and cut into any pieces.
+
 use proptest::prelude::*;
 
 use super::*;

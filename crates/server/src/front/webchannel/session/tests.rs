@@ -1,3 +1,5 @@
+//! The session against a client in a network that loses, repeats and overtakes, and its moments one by one.
+
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
