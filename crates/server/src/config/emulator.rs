@@ -10,10 +10,6 @@ use crate::config::{IndexMode, Serve};
 
 /// How to be an emulator, and what to do beside.
 #[derive(Clone, Debug, Args)]
-#[command(
-    args_conflicts_with_subcommands = false,
-    subcommand_negates_reqs = false
-)]
 pub struct Emulator {
     /// Address to listen on
     #[arg(
