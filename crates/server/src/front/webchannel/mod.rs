@@ -323,7 +323,7 @@ impl Opening<'_> {
         }
         let channel = self.channel;
         // Whoever knows it can read what its client reads.
-        let sid = format!("{:016x}{:016x}", random(), random());
+        let sid = secret()?;
         let (live, turn) = Live::begin(
             sid.into(),
             self.method,
@@ -338,6 +338,14 @@ impl Opening<'_> {
         self.live = Some(Arc::clone(&live));
         Ok(live)
     }
+}
+
+/// An id that nobody can guess, from the system's source of secrets.
+fn secret() -> Result<String, Complaint> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|_| Complaint::Busy("the system has no randomness for the id of a session"))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 /// Forward requests are numbered. The numbers of their maps say more, so that these are only looked at.
