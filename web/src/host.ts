@@ -21,12 +21,13 @@ export async function serverHost(): Promise<string> {
   const [unlikely = 0] = crypto.getRandomValues(new Uint32Array(1));
   const own = `window-${unlikely.toString(36)}.localhost${port && `:${port}`}`;
   try {
-    await fetch(`http://${own}${import.meta.env.BASE_URL}`, {
+    // As the SDK will ask, so that a server that refuses this page by the other name is found out here.
+    const { ok } = await fetch(`http://${own}${import.meta.env.BASE_URL}`, {
       method: 'HEAD',
-      mode: 'no-cors',
+      mode: 'cors',
       signal: AbortSignal.timeout(NAME_MS_MAX),
     });
-    return own;
+    return ok ? own : host;
   } catch {
     return host;
   }
