@@ -13,7 +13,11 @@ const START_MS_MAX = 10_000;
 const PATH = `${process.env.PATH}:/usr/sbin:/usr/local/sbin`;
 const BINARY = process.env.NGINX_BIN ?? 'nginx';
 
+// What root starts works as another user, who may not enter the folder, in which larger bodies and answers wait.
+const USER = process.getuid?.() === 0 ? 'user root;' : '';
+
 const configuration = (folder, port, upstream, settings) => `
+${USER}
 daemon off;
 pid ${folder}/pid;
 error_log ${folder}/error.log;
@@ -62,9 +66,11 @@ export class Nginx {
   }
 
   async stop() {
-    const exit = once(this.child, 'exit');
-    this.child.kill('SIGTERM');
-    await exit;
+    if (this.child.exitCode === null && this.child.signalCode === null) {
+      const exit = once(this.child, 'exit');
+      this.child.kill('SIGTERM');
+      await exit;
+    }
     await rm(this.folder, { recursive: true, force: true });
   }
 }
