@@ -23,7 +23,7 @@ let admin;
 
 before(async () => {
   [server, browser] = await Promise.all([Server.start(), Browser.start()]);
-}, { timeout: 60_000 });
+}, { timeout: 120_000 });
 
 beforeEach(async () => {
   await proxy?.close();
@@ -77,7 +77,7 @@ const OFFLINE = {
 
 for (const cache of ['singleTab', 'multipleTabs']) {
   for (const [way, { leave, open, comeBack }] of Object.entries(OFFLINE)) {
-    test(`${cache} cache, with ${way}: edits of a reloaded page arrive once and in order, and only changes are sent`, { timeout: 120_000 }, async t => {
+    test(`${cache} cache, with ${way}: edits of a reloaded page arrive once and in order, and only changes are sent`, { timeout: 300_000 }, async t => {
       const options = { host: proxy.host, projectId: admin.projectId, cache };
       const context = await browser.installed();
       const page = await browser.page(context);
@@ -160,7 +160,7 @@ for (const cache of ['singleTab', 'multipleTabs']) {
   }
 }
 
-test('tabs of one profile share a cache and a stream; another takes over when the first is closed', { timeout: 120_000 }, async () => {
+test('tabs of one profile share a cache and a stream; another takes over when the first is closed', { timeout: 300_000 }, async () => {
   const options = { host: proxy.host, projectId: admin.projectId, cache: 'multipleTabs' };
   const context = await browser.installed();
   const tabs = [];

@@ -18,7 +18,7 @@ const KILLS = 4;
 const BETWEEN_KILLS_MS = 1_500;
 const DOWN_MS = 300;
 const PAUSE_MS_MAX = 60;
-const RECOVER_MS_MAX = 60_000;
+const RECOVER_MS_MAX = 120_000;
 
 const skip = process.env.WATCHFIRE_TARGET_HOST ? 'needs a server of its own' : false;
 
@@ -27,14 +27,14 @@ let browser;
 
 before(async () => {
   if (!skip) [server, browser] = await Promise.all([Server.start(), Browser.start()]);
-}, { timeout: 60_000 });
+}, { timeout: 120_000 });
 
 after(async () => {
   await browser?.stop();
   await server?.stop();
 });
 
-test('pages go on by themselves after the server was killed; nothing is lost, and nothing comes twice', { skip, timeout: 180_000 }, async t => {
+test('pages go on by themselves after the server was killed; nothing is lost, and nothing comes twice', { skip, timeout: 420_000 }, async t => {
   const projectId = uniqueProject('browser-kills');
   const admin = node(server.host, projectId);
   const pages = await browser.pages(PAGES);

@@ -97,7 +97,7 @@ test('lite: writes, batches, transforms and errors', async () => {
   assert.deepEqual((await admin.collection('lite').get()).docs.map(d => d.id).filter(id => id.length < 20), ['plain', 'two']);
 });
 
-test('lite: transactions of several clients on one counter all count', { timeout: 60_000 }, async () => {
+test('lite: transactions of several clients on one counter all count', { timeout: 120_000 }, async () => {
   await page.evaluate(async ([options, clients, each]) => {
     const { lite } = suite;
     await Promise.all(Array.from({ length: clients }, async (_, c) => {
