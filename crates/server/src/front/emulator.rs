@@ -1,7 +1,8 @@
 //! What tools ask an emulator for beside the protocol: `/emulator/v1`.
 //!
 //! Only `watchfire emulator` has it; a server answers that it is not there. Databases are emptied and exported, rules are
-//! kept and given back. What is not there yet is said each time, and nothing is done silently.
+//! kept and given back. What is not there yet is said each time, and nothing is done silently. Pages of other sites, which
+//! may use the database of an emulator, may not use this: it empties databases, and writes to folders of this machine.
 //!
 //! # What is not done
 //!
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::{self, BoxFuture};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -29,13 +30,20 @@ use crate::databases::Databases;
 use crate::error::Error;
 use crate::front::http::HttpFront;
 use crate::front::pages;
+use crate::origin::AllowedOrigins;
 use crate::service::clear::clear;
 
 /// What every address of it begins with.
 const PREFIX: &str = "/emulator/v1/";
 
-/// The size of a body, in bytes. Rules have at most 256 KiB.
+/// The size of a body, in bytes: that of rules, whatever way their text is escaped.
 const BODY_BYTES_MAX: usize = 4 << 20;
+
+/// The size of the rules of a project, those of all files and with their names, in bytes. It is that of the real service.
+pub const RULES_BYTES_MAX: usize = 256 * 1024;
+
+/// Files of the rules of a project. The real service has one.
+const RULES_FILES_MAX: usize = 100;
 
 /// Projects whose rules are kept; those of one more are refused.
 const PROJECTS_MAX: usize = 1_000;
@@ -109,6 +117,13 @@ impl HttpFront for Control {
     }
 
     fn answer(&self, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+        if let Some(origin) = strange_page(&request) {
+            let text = format!(
+                "Pages of the origin {origin} may not use /emulator/v1. Only pages of this machine and of the emulator itself may."
+            );
+            let refusal = pages::refusal(StatusCode::FORBIDDEN, "PERMISSION_DENIED", &text);
+            return future::ready(refusal).boxed();
+        }
         let parts = Arc::clone(&self.parts);
         async move {
             match parts.answered(request).await {
@@ -118,6 +133,22 @@ impl HttpFront for Control {
         }
         .boxed()
     }
+}
+
+/// The origin of the page that asks, if it is neither of this machine nor of the address that it asks.
+fn strange_page<B>(request: &Request<B>) -> Option<String> {
+    let mut origins = request.headers().get_all(header::ORIGIN).iter();
+    let origin = origins.next()?;
+    let authority = request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str())
+        .or_else(|| request.headers().get(header::HOST)?.to_str().ok());
+    let is_allowed = origins.next().is_none()
+        && origin
+            .to_str()
+            .is_ok_and(|origin| AllowedOrigins::new(&[], true).allow(origin, authority));
+    (!is_allowed).then(|| String::from_utf8_lossy(origin.as_bytes()).into_owned())
 }
 
 /// Why nothing was done.
@@ -207,15 +238,7 @@ impl Parts {
 
     /// Keeps the rules, and says of each file that it is not enforced.
     fn put_rules(&self, project: &str, asked: &Value) -> Result<Response<Body>, Refused> {
-        let files = asked
-            .pointer("/rules/files")
-            .and_then(Value::as_array)
-            .filter(|files| files.iter().all(|file| file["content"].is_string()))
-            .ok_or_else(|| {
-                Refused::invalid(
-                    "expected the rules as {\"rules\":{\"files\":[{\"name\":…,\"content\":…}]}}",
-                )
-            })?;
+        let files = files(asked)?;
         let issues: Vec<Value> = files
             .iter()
             .map(|file| {
@@ -299,6 +322,40 @@ pub async fn export_to(
     done.map_err(|error| error.to_string())
 }
 
+/// The files of rules, with nothing but what is known of them.
+fn files(asked: &Value) -> Result<Vec<Value>, Refused> {
+    let not_so = || {
+        Refused::invalid(
+            "expected the rules as {\"rules\":{\"files\":[{\"name\":…,\"content\":…}]}}",
+        )
+    };
+    let asked = asked.pointer("/rules/files").and_then(Value::as_array);
+    let asked = asked.ok_or_else(not_so)?;
+    if asked.len() > RULES_FILES_MAX {
+        return Err(Refused::invalid(format!(
+            "expected rules of at most {RULES_FILES_MAX} files, found {}",
+            asked.len()
+        )));
+    }
+    let mut bytes = 0;
+    let mut files = Vec::with_capacity(asked.len());
+    for file in asked {
+        let content = file["content"].as_str().ok_or_else(not_so)?;
+        let name = match &file["name"] {
+            Value::Null => "",
+            name => name.as_str().ok_or_else(not_so)?,
+        };
+        bytes += name.len() + content.len();
+        files.push(json!({ "name": name, "content": content }));
+    }
+    if bytes > RULES_BYTES_MAX {
+        return Err(Refused::invalid(format!(
+            "expected rules of at most {RULES_BYTES_MAX} bytes in all, found {bytes}"
+        )));
+    }
+    Ok(files)
+}
+
 /// The body as JSON.
 async fn read(body: Body) -> Result<Value, Refused> {
     let body = Limited::new(body, BODY_BYTES_MAX)
@@ -320,4 +377,61 @@ fn no_coverage() -> Response<Body> {
         "<!DOCTYPE html>\n<meta charset=\"utf-8\">\n<title>Rule coverage</title>\n<p>{RULES_NOT_ENFORCED} So none was evaluated.</p>\n"
     );
     pages::text("text/html; charset=utf-8", text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_other_sites_are_strange() {
+        let strange = |headers: &[(&str, &str)]| {
+            let mut request = Request::builder().uri("/emulator/v1/x");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            strange_page(&request.body(()).unwrap())
+        };
+        assert_eq!(strange(&[("host", "evil.example")]), None);
+        let host = ("host", "db.example:8080");
+        for origin in ["http://localhost:5173", "http://db.example:8080"] {
+            assert_eq!(strange(&[host, ("origin", origin)]), None);
+        }
+        for origin in ["https://evil.example", "null", "", "http://db.example"] {
+            let found = strange(&[host, ("origin", origin)]);
+            assert_eq!(found.as_deref(), Some(origin));
+        }
+        let twice = [
+            ("origin", "http://localhost"),
+            ("origin", "http://localhost"),
+        ];
+        assert!(strange(&twice).is_some());
+    }
+
+    #[test]
+    fn rules_are_bounded() {
+        let files_of = |sizes: &[usize]| {
+            let asked: Vec<Value> = sizes
+                .iter()
+                .map(|size| json!({ "name": "a", "content": "x".repeat(size - 1), "more": 1 }))
+                .collect();
+            files(&json!({ "rules": { "files": asked } }))
+                .map(|files| files.len())
+                .map_err(|refused| refused.text)
+        };
+        let half = RULES_BYTES_MAX / 2;
+        assert_eq!(files_of(&[half, half]), Ok(2));
+        let refused = files_of(&[half, half + 1]).unwrap_err();
+        assert!(
+            refused.contains("262144 bytes in all, found 262145"),
+            "{refused}"
+        );
+        assert_eq!(files_of(&[1; RULES_FILES_MAX]), Ok(RULES_FILES_MAX));
+        let refused = files_of(&[1; RULES_FILES_MAX + 1]).unwrap_err();
+        assert!(
+            refused.contains("at most 100 files, found 101"),
+            "{refused}"
+        );
+        assert!(files(&json!({ "rules": { "files": [{ "name": 1, "content": "" }] } })).is_err());
+    }
 }
