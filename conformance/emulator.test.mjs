@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -145,6 +145,10 @@ describe('emulator', { skip }, () => {
     assert.match(emulator.output, /does not enforce security rules yet/);
     assert.deepEqual((await emulator.ask('GET', at)).json, { rules });
     assert.equal((await emulator.ask('PUT', at, { body: {} })).status, 400);
+    const large = { files: [{ name: 'security.rules', content: 'x'.repeat(256 * 1024) }] };
+    const refused = await emulator.ask('PUT', at, { body: { rules: large } });
+    assert.equal(refused.status, 400);
+    assert.match(refused.json.error.message, /at most 262144 bytes/);
     assert.equal((await emulator.ask('GET', '/emulator/v1/projects/rules:ruleCoverage')).status, 200);
     assert.match((await emulator.ask('GET', '/emulator/v1/projects/rules:ruleCoverage.html')).text, /does not enforce/);
   });
@@ -201,6 +205,21 @@ describe('emulator', { skip }, () => {
     assert.equal(told.get('access-control-allow-headers'), headers['access-control-request-headers']);
   });
 
+  test('pages of other sites do not reach the control addresses', async () => {
+    const at = '/emulator/v1/projects/pages:export';
+    const body = { database: 'projects/pages/databases/(default)', export_directory: folder, export_name: 'of_a_page' };
+    for (const origin of ['https://evil.example', 'null']) {
+      const { status, json } = await emulator.ask('POST', at, { body, headers: { origin } });
+      assert.deepEqual([status, json.error.status], [403, 'PERMISSION_DENIED']);
+      assert.match(json.error.message, /may not use \/emulator\/v1/);
+    }
+    assert.ok(!existsSync(path.join(folder, 'of_a_page')));
+    for (const origin of ['http://localhost:5173', `http://${emulator.host}`]) {
+      const { status } = await emulator.ask('GET', '/emulator/v1/projects/pages:securityRules', { headers: { origin } });
+      assert.equal(status, 200);
+    }
+  });
+
   test('an export can be imported', async () => {
     const db = emulator.firestore('export');
     await db.doc('more/one').set({ n: 7 });
@@ -221,17 +240,37 @@ describe('emulator', { skip }, () => {
     await again.stop();
   });
 
+  // Each run begins with the export of the one before, and adds a document.
+  const runOf = async (n, kept, ...more) => {
+    const args = ['--project', 'exit', '--export-on-exit', kept, ...(n > 1 ? ['--import', kept] : [])];
+    const one = await Emulator.start(...args, ...more);
+    const db = one.firestore('exit');
+    assert.equal((await db.collection('runs').get()).size, n - 1);
+    await db.doc(`runs/${n}`).set({ n });
+    await db.terminate();
+    return one;
+  };
+
   test('what is there at the end is exported, and replaces the export before', async () => {
-    const kept = path.join(folder, 'kept');
-    for (const n of [1, 2]) {
-      const args = ['--project', 'exit', '--export-on-exit', kept, ...(n > 1 ? ['--import', kept] : [])];
-      const one = await Emulator.start(...args);
-      const db = one.firestore('exit');
-      assert.equal((await db.collection('runs').get()).size, n - 1);
-      await db.doc(`runs/${n}`).set({ n });
-      await db.terminate();
-      await one.stop();
+    const place = await mkdtemp(path.join(folder, 'exit-'));
+    // As shells complete the name of a folder.
+    const kept = `${place}/kept/`;
+    for (const n of [1, 2]) await (await runOf(n, kept)).stop();
+    // What killed processes have left is in nobody's way.
+    await cp(kept, path.join(place, 'kept.before'), { recursive: true });
+    await mkdir(path.join(place, 'kept.incomplete'));
+    await mkdir(path.join(place, 'kept.new-abcdef'));
+    for (const n of [3, 4]) await (await runOf(n, kept)).stop();
+    assert.deepEqual((await readdir(place)).sort(), ['kept', 'kept.before', 'kept.incomplete', 'kept.new-abcdef']);
+    assert.ok(existsSync(path.join(kept, 'kept.overall_export_metadata')));
+    for (const nameless of ['.', '..', '/']) {
+      const refused = await run(['emulator', '--port', '0', '--project', 'p', '--export-on-exit', nameless]);
+      assert.equal(refused.code, 1);
+      assert.match(refused.err, /expected a folder that ends with a name/);
     }
+  });
+
+  test('what is no export is left alone', async () => {
     const mine = path.join(folder, 'mine');
     await mkdir(mine);
     await writeFile(path.join(mine, 'thesis.txt'), 'do not delete');
@@ -239,6 +278,20 @@ describe('emulator', { skip }, () => {
     assert.equal(refused.code, 1);
     assert.match(refused.err, /is there already and no export/);
     assert.equal(await readFile(path.join(mine, 'thesis.txt'), 'utf8'), 'do not delete');
+    // What comes while it runs is left alone as well, and so is the new export.
+    const kept = path.join(folder, 'visited');
+    await (await runOf(1, kept)).stop();
+    const visited = await runOf(2, kept);
+    await writeFile(path.join(kept, 'thesis.txt'), 'do not delete');
+    visited.child.kill('SIGTERM');
+    assert.equal(await visited.exit, 1);
+    assert.equal(await readFile(path.join(kept, 'thesis.txt'), 'utf8'), 'do not delete');
+    const [, at] = /thesis\.txt is there by now and no part of an export; it is at (\S+)/.exec(visited.output);
+    const again = await Emulator.start('--import', at);
+    const db = again.firestore('exit');
+    assert.equal((await db.collection('runs').get()).size, 2);
+    await db.terminate();
+    await again.stop();
   });
 });
 
@@ -262,15 +315,24 @@ describe('emulator exec', { skip }, () => {
   test('it is the java of those who start emulators', async () => {
     const script = `
       java -Duser.language=en -Dfile.encoding=UTF-8 -version || exit 1
-      java -Duser.language=en -jar "$FIRESTORE_EMULATOR_BINARY_PATH" --host 127.0.0.1 --port 0 --project_id p --single_project_mode true --rules "$RULES" &
+      java -Duser.language=en -jar "$FIRESTORE_EMULATOR_BINARY_PATH" --host 127.0.0.1 --port 0 --project_id p --single_project_mode true --rules "$RULES" > "$SAID" &
       wait_for=$!
-      sleep 1
+      # At most a minute, and not after its end.
+      for i in $(seq 600); do
+        if grep -q "Dev App Server" "$SAID" || ! kill -0 $wait_for; then break; fi
+        sleep 0.1
+      done
       kill $wait_for
-      wait $wait_for`;
+      wait $wait_for
+      code=$?
+      cat "$SAID"
+      exit $code`;
     const folder = await mkdtemp(path.join(os.tmpdir(), 'watchfire-emulator-'));
     const rules = path.join(folder, 'firestore.rules');
     await writeFile(rules, 'service cloud.firestore {}');
-    const { code, out, err } = await exec([], ['sh', '-c', script], { env: { ...process.env, RULES: rules } });
+    const { code, out, err } = await exec([], ['sh', '-c', script], {
+      env: { ...process.env, RULES: rules, SAID: path.join(folder, 'said') },
+    });
     await rm(folder, { recursive: true });
     assert.equal(code, 0, err);
     assert.match(err, /openjdk version "21/);
@@ -279,6 +341,25 @@ describe('emulator exec', { skip }, () => {
     const other = await exec([], ['java', '-jar', '/nowhere/other.jar'], { env: { ...process.env, PATH: '/nowhere' } });
     assert.equal(other.code, 127, other.err);
     assert.match(other.err, /no java is installed/);
+  });
+
+  test('a program that cannot be started leaves the export as it was', async () => {
+    const folder = await mkdtemp(path.join(os.tmpdir(), 'watchfire-emulator-'));
+    const kept = path.join(folder, 'kept');
+    const args = ['--project', 'p', '--export-on-exit', kept];
+    const script = `
+      const at = '/v1/projects/p/databases/(default)/documents/c/a';
+      const body = JSON.stringify({ fields: { n: { integerValue: '1' } } });
+      await fetch('http://' + process.env.FIRESTORE_EMULATOR_HOST + at, { method: 'PATCH', body });`;
+    assert.equal((await exec(args, [process.execPath, '--input-type=module', '-e', script])).code, 0);
+    const file = path.join(kept, 'kept.overall_export_metadata');
+    const before = await readFile(file);
+    const { code, err } = await exec(args, ['watchfire-no-such-program']);
+    assert.equal(code, 1);
+    assert.match(err, /cannot run watchfire-no-such-program/);
+    assert.deepEqual(await readFile(file), before);
+    assert.deepEqual(await readdir(folder), ['kept']);
+    await rm(folder, { recursive: true });
   });
 
   test('a signal is handed on, and the export still made', async () => {

@@ -5,17 +5,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use watchfire_exchange::Export;
 use watchfire_model::{DatabaseName, Invalid};
 
-use crate::assemble::{self, Server, SystemClock, Tests, reached};
+use crate::assemble::{self, Server, Tests, reached};
 use crate::config::{Emulator, EmulatorCommand};
+use crate::emulator::export_on_exit::ExportOnExit;
 use crate::emulator::programs::{Program, code};
-use crate::front::emulator::{RULES_NOT_ENFORCED, export_to};
+use crate::front::emulator::{RULES_BYTES_MAX, RULES_NOT_ENFORCED};
 use crate::seed::Seed;
-
-/// The size of a file of rules, in bytes, which is that of the real service.
-const RULES_BYTES_MAX: u64 = 256 * 1024;
 
 /// Why an emulator did not begin, go on or end well.
 #[derive(Debug, thiserror::Error)]
@@ -41,10 +38,17 @@ pub enum Failure {
     Import(#[from] watchfire_exchange::Error),
     /// What is to be replaced at the end is something else.
     #[error(
-        "--export-on-exit {} is there already and no export: expected a folder that does not exist, is empty, or has an export",
+        "--export-on-exit {} is there already and no export: expected a folder that does not exist, is empty, or has an export and nothing else, found {}",
+        .folder.display(),
+        .found.display()
+    )]
+    NoExport { folder: PathBuf, found: PathBuf },
+    /// Nothing can be put beside what is to be replaced.
+    #[error(
+        "--export-on-exit {} cannot be replaced: expected a folder that ends with a name, as in ./saved",
         .0.display()
     )]
-    NoExport(PathBuf),
+    NoName(PathBuf),
     /// The export at the end did not succeed.
     #[error("the data could not be exported to {}: {complaint}", .folder.display())]
     Export { folder: PathBuf, complaint: String },
@@ -88,8 +92,7 @@ pub struct Started {
     server: Server,
     program: Option<Vec<OsString>>,
     project: Option<String>,
-    /// Where its data goes at the end, and whose it is.
-    export: Option<(PathBuf, DatabaseName)>,
+    export: Option<ExportOnExit>,
 }
 
 /// Reads what it is to begin with, and starts it.
@@ -106,10 +109,8 @@ pub async fn start(emulator: Emulator) -> Result<Started, Failure> {
     };
     let export = match (&emulator.export_on_exit, &emulator.project) {
         (Some(folder), Some(project)) => {
-            if !may_be_replaced(folder) {
-                return Err(Failure::NoExport(folder.clone()));
-            }
-            Some((folder.clone(), DatabaseName::new(project, "(default)")?))
+            let database = DatabaseName::new(project, "(default)")?;
+            Some(ExportOnExit::new(folder, database)?)
         }
         (None, _) | (_, None) => None,
     };
@@ -167,19 +168,13 @@ fn read_rules(file: &Path) -> Result<(String, String), Failure> {
         error,
     };
     let bytes = std::fs::metadata(file).map_err(unreadable)?.len();
-    if bytes > RULES_BYTES_MAX {
+    if bytes > RULES_BYTES_MAX as u64 {
         let text = format!("{bytes} bytes, expected at most {RULES_BYTES_MAX}");
         return Err(unreadable(io::Error::other(text)));
     }
     let text = std::fs::read_to_string(file).map_err(unreadable)?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     Ok((name.into_owned(), text))
-}
-
-/// Whether nothing is lost with the folder but an export.
-fn may_be_replaced(folder: &Path) -> bool {
-    let is_empty = std::fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_none());
-    folder.symlink_metadata().is_err() || is_empty || Export::open(folder).is_ok()
 }
 
 impl Started {
@@ -217,7 +212,12 @@ Dev App Server is now running.
             }
             return Ok(0);
         };
-        let mut program = Program::start(&command, self.reached(), self.project.as_deref())?;
+        let started = Program::start(&command, self.reached(), self.project.as_deref());
+        if started.is_err() {
+            // Nobody has written anything: an export would replace what is kept by nothing.
+            self.export = None;
+        }
+        let mut program = started?;
         loop {
             tokio::select! {
                 status = program.ended() => return Ok(code(status.map_err(Failure::Waiting)?)),
@@ -232,43 +232,9 @@ Dev App Server is now running.
         let address = self.reached();
         let exported = match &self.export {
             None => Ok(()),
-            Some((folder, database)) => replace(folder, address, database).await,
+            Some(export) => export.make(address).await,
         };
         self.server.stop().await?;
         exported
-    }
-}
-
-/// Puts an export where the folder is. What was there is put aside and given back when it fails.
-async fn replace(
-    folder: &Path,
-    address: SocketAddr,
-    database: &DatabaseName,
-) -> Result<(), Failure> {
-    let failed = |complaint: String| Failure::Export {
-        folder: folder.to_owned(),
-        complaint,
-    };
-    let mut aside = folder.as_os_str().to_owned();
-    aside.push(".before");
-    let aside = PathBuf::from(aside);
-    let was_there = folder.symlink_metadata().is_ok();
-    if was_there {
-        std::fs::rename(folder, &aside).map_err(|error| failed(error.to_string()))?;
-    }
-    match export_to(folder.to_owned(), address, database, &SystemClock).await {
-        Ok(()) => {
-            if was_there && let Err(error) = std::fs::remove_dir_all(&aside) {
-                tracing::warn!(folder = %aside.display(), %error, "the export before this one could not be deleted");
-            }
-            tracing::info!(folder = %folder.display(), %database, "exported");
-            Ok(())
-        }
-        Err(complaint) => {
-            if was_there && let Err(error) = std::fs::rename(&aside, folder) {
-                tracing::warn!(folder = %aside.display(), %error, "the export before this one stays there");
-            }
-            Err(failed(complaint))
-        }
     }
 }
