@@ -375,8 +375,8 @@ impl Server {
         let (node, web) = if self.encrypted {
             (
                 format!(
-                    "  const {{ Firestore }} = require('@google-cloud/firestore');
-  const db = new Firestore({{ projectId: 'demo', host: '{reach}', ssl: true }});"
+                    "  const {{ Firestore }} = require('@google-cloud/firestore'); const grpc = require('@grpc/grpc-js');
+  const db = new Firestore({{ projectId: 'demo', host: '{reach}', ssl: true, sslCreds: grpc.credentials.createSsl() }});"
                 ),
                 format!(
                     "  import {{ initializeApp }} from 'firebase/app'; import {{ initializeFirestore }} from 'firebase/firestore';

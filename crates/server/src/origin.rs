@@ -146,6 +146,8 @@ pub enum AllowedOrigins {
         loopback: bool,
         /// Those that were named.
         named: Vec<Origin>,
+        /// The server listens on this machine alone.
+        here_alone: bool,
     },
 }
 
@@ -163,13 +165,19 @@ impl AllowedOrigins {
         Self::Some {
             loopback: named.is_empty() && listens_on_loopback,
             named,
+            here_alone: listens_on_loopback,
         }
     }
 
     /// Whether a page of this origin may ask, when the request names the server by `authority`. A page without an origin
     /// of its own (`null`: a file, a frame that is locked in) may only where any may.
     pub fn allow(&self, origin: &str, authority: Option<&str>) -> bool {
-        let Self::Some { loopback, named } = self else {
+        let Self::Some {
+            loopback,
+            named,
+            here_alone: _,
+        } = self
+        else {
             return true;
         };
         let Ok(origin) = origin.parse::<Origin>() else {
@@ -178,6 +186,41 @@ impl AllowedOrigins {
         authority.is_some_and(|authority| origin.is_at(authority))
             || (*loopback && origin.is_loopback())
             || named.contains(&origin)
+    }
+
+    /// Whether the server may be asked by this name. One that listens on this machine alone has no other names than the
+    /// machine's own and those that were named: a stranger can point a name of his at this machine, and his pages would
+    /// then be the server's own for every browser.
+    pub fn goes_by(&self, authority: &str) -> bool {
+        let Self::Some {
+            loopback: _,
+            named,
+            here_alone: true,
+        } = self
+        else {
+            return true;
+        };
+        let Some((host, _)) = split(authority) else {
+            return false;
+        };
+        is_loopback_host(&host) || named.iter().any(|origin| origin.host == host)
+    }
+
+    /// Whether a page of a stranger may have something fetched without saying where it comes from, as pictures are.
+    /// `site` is how a browser says it stands to the server.
+    pub fn allow_unnamed(&self, site: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Some {
+                loopback,
+                named: _,
+                here_alone: _,
+            } => match site {
+                "cross-site" => false,
+                "same-site" => *loopback,
+                _ => true,
+            },
+        }
     }
 }
 

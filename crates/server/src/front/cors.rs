@@ -2,11 +2,16 @@
 //!
 //! A browser says which page a request comes from. The request of a page that is not allowed is refused before anything
 //! else looks at it: some of them need no leave from the server, and would take effect though their page cannot read
-//! the answer. Whoever says no origin is no page, and passes; so does gRPC, which pages cannot speak.
+//! the answer. Whoever says no origin is no page, and passes.
+//!
+//! Two things are refused of those who say no origin. A browser that says that it fetches for a page of another site, as it
+//! does for pictures: nothing would be read, but a database would be opened. And whoever asks a server that listens on its
+//! machine alone by a name that is not the machine's: a stranger can point his name here, and browsers then take his pages
+//! for the server's own.
 //!
 //! # What is not done
 //!
-//! A name that a stranger first points at himself and then at this machine makes his pages ours, for the browser as for us.
+//! Behind a proxy, or on a network, that last trick is not seen: there, who ends TLS has a certificate for its own names only.
 
 use std::sync::Arc;
 
@@ -26,6 +31,9 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 const MAX_AGE: HeaderValue = HeaderValue::from_static("3600");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 
+/// How the page that a browser fetches for stands to the server, and what for.
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const PRIVATE_NETWORK_ASKED: HeaderName =
     HeaderName::from_static("access-control-request-private-network");
 const PRIVATE_NETWORK_ALLOWED: HeaderName =
@@ -58,18 +66,26 @@ impl Cors {
         }
     }
 
-    /// Looks at a request that is none of gRPC.
+    /// Looks at a request.
     pub fn judge<B>(&self, request: &Request<B>) -> Verdict {
         let headers = request.headers();
-        let mut origins = headers.get_all(header::ORIGIN).iter();
-        let Some(origin) = origins.next() else {
-            return Verdict::Passes(Told { origin: None });
-        };
         let authority = request
             .uri()
             .authority()
             .map(|authority| authority.as_str())
             .or_else(|| headers.get(header::HOST)?.to_str().ok());
+        if let Some(name) = authority.filter(|name| !self.allowed.goes_by(name)) {
+            return Verdict::Answered(strange_name(name));
+        }
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let Some(origin) = origins.next() else {
+            return match headers.get(SITE).and_then(|site| site.to_str().ok()) {
+                Some(site) if !self.allowed.allow_unnamed(site) && !is_visit(request) => {
+                    Verdict::Answered(fetched())
+                }
+                Some(_) | None => Verdict::Passes(Told { origin: None }),
+            };
+        };
         let allowed = origins.next().is_none()
             && origin
                 .to_str()
@@ -103,6 +119,17 @@ impl Told {
     }
 }
 
+/// Whether somebody follows a link to what the server has for people. Pages of another site may have links.
+fn is_visit<B>(request: &Request<B>) -> bool {
+    let path = request.uri().path();
+    let is_for_people = matches!(path, "/" | "/health" | "/metrics") || path.starts_with("/demo");
+    is_for_people
+        && request
+            .headers()
+            .get(MODE)
+            .is_some_and(|mode| mode == "navigate")
+}
+
 /// A browser asks whether its page may send what it has not sent yet.
 fn preflight(asked: &HeaderMap) -> Response<Body> {
     let mut answer = pages::status(StatusCode::NO_CONTENT);
@@ -129,6 +156,26 @@ fn refused(origin: &HeaderValue) -> Response<Body> {
     let mut answer = pages::refusal(StatusCode::FORBIDDEN, "PERMISSION_DENIED", &message);
     Told { origin: None }.tell(answer.headers_mut());
     answer
+}
+
+fn fetched() -> Response<Body> {
+    tracing::debug!("a request of a page of another site was refused, see --allow-origin");
+    let mut answer = pages::refusal(
+        StatusCode::FORBIDDEN,
+        "PERMISSION_DENIED",
+        "Pages of other sites may not have anything fetched from this server without saying their origin.",
+    );
+    Told { origin: None }.tell(answer.headers_mut());
+    answer
+}
+
+/// The server is asked by a name that is not its machine's.
+fn strange_name(name: &str) -> Response<Body> {
+    let message = format!(
+        "This server listens on its own machine alone and was asked by the name {name}, which may be a stranger's. Ask it by localhost, or start it with --allow-origin https://{name} to let it go by that name."
+    );
+    tracing::debug!(%name, "a request by a strange name was refused, see --allow-origin");
+    pages::refusal(StatusCode::FORBIDDEN, "PERMISSION_DENIED", &message)
 }
 
 #[cfg(test)]
@@ -179,11 +226,11 @@ mod tests {
             ],
         );
         let same = [
-            ("origin", "http://db.example:8080"),
-            ("host", "db.example:8080"),
+            ("origin", "https://localhost:8080"),
+            ("host", "localhost:8080"),
         ];
         check(&judged(Method::GET, &same), 418, &[]);
-        let nobody = judged(Method::POST, &[("host", "db.example")]);
+        let nobody = judged(Method::POST, &[("host", "app.example")]);
         check(
             &nobody,
             418,
@@ -192,6 +239,47 @@ mod tests {
                 ("vary", Some("Origin")),
             ],
         );
+    }
+
+    #[test]
+    fn names_of_strangers_are_refused_where_only_this_machine_is_listened_to() {
+        let rebound = [
+            ("origin", "http://evil.example:8080"),
+            ("host", "evil.example:8080"),
+        ];
+        check(&judged(Method::POST, &rebound), 403, &[]);
+        check(&judged(Method::GET, &rebound[1..]), 403, &[]);
+        let cors = Cors::new(AllowedOrigins::new(&[], false));
+        let request = Request::builder().header("host", "db.example");
+        let request = request.header("origin", "https://db.example");
+        let verdict = cors.judge(&request.body(()).unwrap());
+        assert!(matches!(verdict, Verdict::Passes(_)));
+    }
+
+    #[test]
+    fn what_other_sites_have_fetched_is_refused_and_links_are_not() {
+        let fetched = [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "no-cors"),
+        ];
+        check(&judged(Method::GET, &fetched), 403, &[]);
+        check(
+            &judged(Method::GET, &[("sec-fetch-site", "none")]),
+            418,
+            &[],
+        );
+        let followed = [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "navigate"),
+        ];
+        check(&judged(Method::GET, &followed), 403, &[]);
+        let mut visit = Request::builder().uri("/demo/");
+        for (name, value) in followed {
+            visit = visit.header(name, value);
+        }
+        let cors = Cors::new(AllowedOrigins::new(&[], true));
+        let verdict = cors.judge(&visit.body(()).unwrap());
+        assert!(matches!(verdict, Verdict::Passes(_)));
     }
 
     #[test]

@@ -87,6 +87,12 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let caller = self.tokens.caller(request.headers());
         if is_grpc(&request) {
+            // Pages do not speak gRPC: one that tries is judged like any other.
+            if request.headers().contains_key(header::ORIGIN)
+                && let Verdict::Answered(answer) = self.cors.judge(&request)
+            {
+                return Either::Right(future::ready(Ok(answer)).boxed());
+            }
             return match caller {
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderValue, header};
+use http::{Extensions, HeaderMap, header};
 use http_body_util::BodyExt;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
@@ -71,7 +71,7 @@ impl Asked {
     pub fn new(parts: Parts, found: Found, body_of: BodyOf, body: Body) -> Self {
         let Parts {
             uri,
-            mut headers,
+            headers,
             extensions,
             ..
         } = parts;
@@ -88,11 +88,6 @@ impl Asked {
                 parameters.push((name.into_owned(), value.into_owned()));
             } else if system == "alt" && value.contains("enum-encoding=int") {
                 manner.style.enumerations_as_numbers = true;
-            } else if matches!(system, "access_token" | "oauth_token")
-                && !headers.contains_key(header::AUTHORIZATION)
-                && let Ok(token) = HeaderValue::from_str(&format!("Bearer {value}"))
-            {
-                headers.insert(header::AUTHORIZATION, token);
             }
         }
         Self {

@@ -79,7 +79,7 @@ impl Drive {
         let databases = Arc::clone(databases);
         match method {
             Method::Listen => {
-                let commands = maps.map(|map| listen_command(decode(&map)?));
+                let commands = maps.map(|map| listen_command(decode_command(&map)?));
                 Drive::Listen {
                     clock: Arc::clone(databases.clock()),
                     sent: databases.metrics().listen().begin(),
@@ -118,6 +118,46 @@ impl Drive {
         }
         said
     }
+}
+
+/// The same for `Listen`. A page that has cut a text in the middle of a character asks for half of it, which JSON can say
+/// and no document can hold: such a half is taken for the sign that stands for what is no character, so that the other
+/// targets of the stream go on.
+fn decode_command(map: &Map) -> Result<pb::ListenRequest, Error> {
+    decode(map).or_else(|error| match map {
+        Map::Text(text) => match whole_characters(text) {
+            Some(text) => decode(&Map::Text(text.into())),
+            None => Err(error),
+        },
+        Map::TooLarge => Err(error),
+    })
+}
+
+/// A text of JSON in which each escape that is half of a character has become `\ufffd`; `None` when there is none.
+fn whole_characters(text: &[u8]) -> Option<Vec<u8>> {
+    let unit = |at: usize| {
+        let escape = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(escape).ok()?, 16).ok()
+    };
+    let mut whole = Vec::with_capacity(text.len());
+    let (mut at, mut mended) = (0, false);
+    while let Some(byte) = text.get(at) {
+        let taken = match (unit(at), unit(at + 6)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => 12,
+            (Some(0xd800..0xe000), _) => {
+                whole.extend_from_slice(b"\\ufffd");
+                mended = true;
+                at += 6;
+                continue;
+            }
+            // Whatever is escaped is no beginning of an escape.
+            _ if *byte == b'\\' => 2,
+            _ => 1,
+        };
+        whole.extend_from_slice(text.get(at..at + taken).unwrap_or_default());
+        at += taken;
+    }
+    mended.then_some(whole)
 }
 
 /// The message of a map.
@@ -196,4 +236,26 @@ fn error_text(error: Error) -> Bytes {
         }
     });
     framing::ascii(message.to_string()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_characters_become_signs() {
+        for (text, expected) in [
+            (r#""a\ud83d""#, Some(r#""a\ufffd""#)),
+            (
+                r#""\ude00\ud83d\ud83d\ude00""#,
+                Some(r#""\ufffd\ufffd\ud83d\ude00""#),
+            ),
+            (r#""\ud83d\ude00 \u00e9 \n""#, None),
+            (r#""\\ud83d""#, None),
+            (r#""\ud8"#, None),
+        ] {
+            let mended = whole_characters(text.as_bytes());
+            assert_eq!(mended.as_deref(), expected.map(str::as_bytes), "{text}");
+        }
+    }
 }

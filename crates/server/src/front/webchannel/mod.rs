@@ -23,7 +23,7 @@
 //!
 //! A session has no task while its client listens: the answer's body asks the service itself. A telling that many
 //! browsers are told is written as JSON once and shared until they have acknowledged it. Every side is bounded: maps
-//! (`maps::READY_MAX`, beyond which a form is read no further), arrays (`arrays::KEPT_MAX`, beyond which the service is
+//! (`maps::READY_MAX`, beyond which a form is read no further), large forms (`LARGE_FORMS_MAX`), arrays (`arrays::KEPT_MAX`, beyond which the service is
 //! not asked, whose outbox then bounds what waits), sessions (`sessions::SESSIONS_MAX`), and the time without a back
 //! channel (`session::LINGER`).
 //!
@@ -50,6 +50,7 @@ mod sessions;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -57,6 +58,8 @@ use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
@@ -88,6 +91,7 @@ struct Channel {
     tokens: Tokens,
     shutdown: CancellationToken,
     sessions: Arc<Sessions>,
+    large_forms: Semaphore,
     /// The same for all sessions of the process.
     http_session_id: HeaderValue,
 }
@@ -102,6 +106,7 @@ impl WebChannel {
             tokens,
             shutdown,
             sessions,
+            large_forms: Semaphore::new(LARGE_FORMS_MAX),
             http_session_id,
         });
         Self { channel }
@@ -194,6 +199,7 @@ impl Channel {
             method,
             database: query.database.as_deref(),
             headers,
+            has_block: false,
             live: None,
         };
         let read = opening.read(body).await;
@@ -227,9 +233,11 @@ impl Channel {
         request_number(query)?;
         let mut form = Form::default();
         let mut parts = Vec::new();
+        let mut room = Room::new(&self.large_forms);
         loop {
             let complete = match data(&mut body).await? {
                 Some(bytes) => {
+                    room.take(bytes.len()).await?;
                     form.push(&bytes, &mut parts)?;
                     false
                 }
@@ -280,6 +288,8 @@ struct Opening<'a> {
     method: Method,
     database: Option<&'a str>,
     headers: HeaderMap,
+    /// The form had headers, whose number is bounded once.
+    has_block: bool,
     live: Option<Arc<Live>>,
 }
 
@@ -287,9 +297,11 @@ impl Opening<'_> {
     async fn read(&mut self, mut body: Body) -> Result<(), Complaint> {
         let mut form = Form::default();
         let mut parts = Vec::new();
+        let mut room = Room::new(&self.channel.large_forms);
         loop {
             let complete = match data(&mut body).await? {
                 Some(bytes) => {
+                    room.take(bytes.len()).await?;
                     form.push(&bytes, &mut parts)?;
                     false
                 }
@@ -304,7 +316,13 @@ impl Opening<'_> {
                     Part::Headers(_) if self.live.is_some() => {
                         return Err(Complaint::bad("expected headers before the first map"));
                     }
-                    Part::Headers(headers) => self.headers.extend(headers),
+                    Part::Headers(_) if self.has_block => {
+                        return Err(Complaint::bad("expected headers once, found them again"));
+                    }
+                    Part::Headers(headers) => {
+                        self.headers.extend(headers);
+                        self.has_block = true;
+                    }
                 }
             }
             if complete {
@@ -357,10 +375,53 @@ fn request_number(query: &Query) -> Result<(), Complaint> {
     }
 }
 
+/// Forms beyond this many bytes are large.
+const SMALL_FORM_MAX: usize = 64 * 1024;
+
+/// Large forms that are read at the same time in the process. Of each, one map may be kept until it is whole; others wait,
+/// and what their clients send waits in the transport.
+const LARGE_FORMS_MAX: usize = 64;
+
+/// How long a client may be silent in the middle of a form, and how long one waits to be read.
+const FORM_SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// The leave to read a form, however large it becomes.
+struct Room<'a> {
+    large_forms: &'a Semaphore,
+    bytes: usize,
+    held: Option<SemaphorePermit<'a>>,
+}
+
+impl<'a> Room<'a> {
+    fn new(large_forms: &'a Semaphore) -> Self {
+        Self {
+            large_forms,
+            bytes: 0,
+            held: None,
+        }
+    }
+
+    /// For so much more of it.
+    async fn take(&mut self, bytes: usize) -> Result<(), Complaint> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > SMALL_FORM_MAX && self.held.is_none() {
+            let waits = timeout(FORM_SILENCE_MAX, self.large_forms.acquire()).await;
+            let Ok(Ok(held)) = waits else {
+                return Err(Complaint::Busy("too many large forms"));
+            };
+            self.held = Some(held);
+        }
+        Ok(())
+    }
+}
+
 /// The next data of a body; `None` at its end.
 async fn data(body: &mut Body) -> Result<Option<Bytes>, Complaint> {
     loop {
-        let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
+        let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
+        let Ok(frame) = timeout(FORM_SILENCE_MAX, frame).await else {
+            return Err(Complaint::bad("expected a whole form, heard nothing more"));
+        };
         match frame {
             None => return Ok(None),
             Some(Ok(frame)) => {

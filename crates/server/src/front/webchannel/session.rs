@@ -63,7 +63,7 @@ const NOOP: Bytes = Bytes::from_static(b"\"noop\"");
 pub enum Carriage {
     /// All that come, on one answer.
     Stream,
-    /// An answer that ends with the first that come, or after this time.
+    /// An answer that ends with those that are there once one is, or after this time.
     LongPoll(Duration),
 }
 
@@ -265,8 +265,16 @@ impl Session {
 
     /// Whether the service may be asked for more before what there is has left.
     pub fn wants_more(&self) -> bool {
-        let waits = matches!(self.back_channel, BackChannel::Open { .. })
-            && self.arrays.unsent_bytes() >= CHUNK_BYTES_MAX;
+        let waits = match self.back_channel {
+            BackChannel::Open {
+                carriage: Carriage::LongPoll(_),
+                begun: true,
+                since: _,
+                heard: _,
+            } => true,
+            BackChannel::Open { .. } => self.arrays.unsent_bytes() >= CHUNK_BYTES_MAX,
+            BackChannel::Absent { .. } => false,
+        };
         !self.ended && !self.gone && !waits && self.arrays.has_room()
     }
 
@@ -293,14 +301,14 @@ impl Session {
         if !has_turn {
             return Next::End;
         }
-        match *carriage {
-            Carriage::LongPoll(_) if *begun => return Next::End,
-            Carriage::LongPoll(_) | Carriage::Stream => {}
-        }
         if let Some(chunk) = self.arrays.chunk() {
             *heard = now;
             *begun = true;
             return Next::Send(chunk);
+        }
+        match *carriage {
+            Carriage::LongPoll(_) if *begun => return Next::End,
+            Carriage::LongPoll(_) | Carriage::Stream => {}
         }
         let keeps_much = self.arrays.bytes_kept() > SILENT_KEPT_MAX;
         let (silent, over) = match *carriage {

@@ -272,8 +272,12 @@ fn a_long_poll_ends_with_what_comes_first_or_when_its_time_is_over() {
     let (turn, _, _) = session.open(1, carriage, until).unwrap();
     assert!(!session.has_turn(keeper));
     session.say(Bytes::from_static(b"\"a\""));
-    assert_eq!(texts(&session.next(turn, until)), ["2:\"a\""]);
+    // What was there goes out on one answer, however many pieces it takes, and the service is not asked for more.
+    session.say(Bytes::from("1".repeat(CHUNK_BYTES_MAX)));
     session.say(Bytes::from_static(b"\"b\""));
+    assert!(matches!(session.next(turn, until), Next::Send(_)));
+    assert!(!session.wants_more());
+    assert_eq!(texts(&session.next(turn, until)), ["4:\"b\""]);
     assert_eq!(session.next(turn, until), Next::End);
     // A client cannot ask to be kept waiting for longer than something on the way would wait.
     assert_eq!(
