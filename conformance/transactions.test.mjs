@@ -50,6 +50,7 @@ test('the sum of all accounts never changes, and no transfer is lost', { timeout
       },
       e => faults.push(e.message),
     );
+    closers.unshift(stopNode);
     const reader = webClient(server.host, projectId);
     closers.push(reader.close);
     const stopWeb = web.onSnapshot(
@@ -122,7 +123,6 @@ test('the sum of all accounts never changes, and no transfer is lost', { timeout
     await until(() => listened > 4, 'the listeners saw something');
     assert.ok(reads > 0);
     assert.deepEqual(faults, []);
-    stopNode();
     stopWeb();
   } finally {
     await Promise.all(closers.map(close => close()));

@@ -69,9 +69,9 @@ export class Newest<T> {
     private readonly send: (value: T) => Promise<void>,
   ) {}
 
-  /** Whether there is a value that was not sent yet. */
+  /** Whether there is a value that the server has not answered yet: what is shown of the database may be older. */
   get waits(): boolean {
-    return this.waiting !== undefined;
+    return this.busy || this.waiting !== undefined;
   }
 
   /** Sends this now or soon, unless a newer one comes. */

@@ -24,7 +24,7 @@ macro_rules! file {
 pub const FILES: &[File] = &[
     file!("LICENSES.txt"),
     file!("assets/firebase-DmvXgC0M.js"),
+    file!("assets/index-Csdt1fGa.js"),
     file!("assets/index-Cw3amHJ2.css"),
-    file!("assets/index-DeWtjwF4.js"),
     file!("index.html"),
 ];
