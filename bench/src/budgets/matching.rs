@@ -5,23 +5,26 @@
 //!
 //! A million targets do not fit into the processor's caches and a thousand do, which alone makes them several times as
 //! fast, whatever finds them. So a million in one matcher are held against a thousand matchers of a thousand, which lie
-//! as far away: what is left is what finding costs. The ratio to one thousand near by is printed too.
+//! as far away: what is left is what finding costs. The ratio to one thousand near by is printed too, and the one to a
+//! thousand that are alone but have a commit before each match, as in a server.
 
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use watchfire_engine::Engine;
 use watchfire_model::{
     Change, Document, DocumentPath, FieldOperator, FieldPath, Fields, Filter, QueryParts,
     Timestamp, Value,
 };
 use watchfire_realtime::matcher::Matcher;
 use watchfire_realtime::target::{Interest, SharedId};
+use watchfire_storage::memory::MemoryStore;
 
-use super::data::{parts, query, scattered};
+use super::data::{commit, open_engine, parts, query, scattered, write};
 use super::{at_least, at_most, middle};
 
 const COLLECTION: &str = "messages";
@@ -34,6 +37,9 @@ const MIXED: usize = 100_000;
 /// Changes of one round.
 const CHANGES: usize = 100_000;
 const ROUNDS: usize = 7;
+
+/// Matches with a commit before each.
+const AFTER_COMMITS: usize = 4_000;
 
 /// How many times as long a change may take with a thousand times as many targets.
 const GROWTH_MAX: f64 = 2.0;
@@ -112,7 +118,28 @@ fn measured<'s>(
     Ok((on_processor()? - start, concerned, tested))
 }
 
-pub fn growth() -> Result<()> {
+/// How long a match takes right after a commit, in the middle and in nanoseconds: in the first setting and in the second.
+async fn after_commits(
+    engine: &Engine,
+    settings: [(&Setting, &[(usize, Change)]); 2],
+) -> Result<[f64; 2]> {
+    let mut found = Vec::new();
+    let mut taken = [Vec::new(), Vec::new()];
+    for number in 0..AFTER_COMMITS {
+        for ((setting, changes), taken) in settings.iter().zip(&mut taken) {
+            let (_, change) = changes.get(number).context("there are more changes")?;
+            commit(engine, vec![write(COLLECTION, number % 1_000)?]).await?;
+            let start = Instant::now();
+            setting.matched(change, &mut found);
+            taken.push(1e9 * start.elapsed().as_secs_f64());
+        }
+    }
+    let [mut first, mut second] = taken;
+    Ok([middle(&mut first)?, middle(&mut second)?])
+}
+
+pub async fn growth() -> Result<()> {
+    let engine = open_engine(MemoryStore::new()).await?;
     println!("one of many distinct targets is touched");
     type Kind = (&'static str, fn(usize) -> Result<Interest>);
     let kinds: [Kind; 3] = [
@@ -154,9 +181,18 @@ pub fn growth() -> Result<()> {
             middle(&mut taken)?,
             middle(&mut ratios_near)?
         );
+        if let Some(few) = few.first() {
+            let settings = [(&many, &*changes), (few, &*near_by)];
+            let [of_many, of_few] = after_commits(&engine, settings).await?;
+            println!(
+                "  right after a commit {of_many:.0} ns, {:.2} times as long as with {FEW} alone",
+                of_many / of_few
+            );
+        }
         let name = format!("{name} of {MANY} beside one of {FEW}, times as long");
         at_most(&name, middle(&mut ratios)?, GROWTH_MAX);
     }
+    engine.close().await?;
     Ok(())
 }
 

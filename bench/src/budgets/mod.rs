@@ -92,7 +92,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         writes::cost(&arguments.folder, Duration::from_secs(arguments.seconds)).await?;
     }
     if wanted(Which::Matching) {
-        matching::growth()?;
+        matching::growth().await?;
         matching::rate()?;
     }
     let with_server = [
