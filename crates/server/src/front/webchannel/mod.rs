@@ -228,25 +228,12 @@ impl Channel {
         &self,
         live: &Arc<Live>,
         query: &Query,
-        mut body: Body,
+        body: Body,
     ) -> Result<Response<Body>, Complaint> {
         request_number(query)?;
-        let mut form = Form::default();
-        let mut parts = Vec::new();
-        let mut room = Room::new(&self.large_forms);
-        loop {
-            let complete = match data(&mut body).await? {
-                Some(bytes) => {
-                    room.take(bytes.len()).await?;
-                    form.push(&bytes, &mut parts)?;
-                    false
-                }
-                None => {
-                    std::mem::take(&mut form).end(&mut parts)?;
-                    true
-                }
-            };
-            for part in parts.drain(..) {
+        let mut arriving = Arriving::new(body, &self.large_forms);
+        while let Some(parts) = arriving.parts().await? {
+            for part in parts {
                 match part {
                     Part::Map(number, map) => live.receive(number, map)?,
                     Part::Headers(_) => {
@@ -254,10 +241,9 @@ impl Channel {
                     }
                 }
             }
-            if complete {
-                break;
+            if !arriving.is_whole() {
+                live.room().await?;
             }
-            live.room().await?;
         }
         let (back_channel, last_sent, outstanding) = live.acknowledge(None)?;
         let received = framing::received(back_channel, last_sent, outstanding);
@@ -294,23 +280,10 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    async fn read(&mut self, mut body: Body) -> Result<(), Complaint> {
-        let mut form = Form::default();
-        let mut parts = Vec::new();
-        let mut room = Room::new(&self.channel.large_forms);
-        loop {
-            let complete = match data(&mut body).await? {
-                Some(bytes) => {
-                    room.take(bytes.len()).await?;
-                    form.push(&bytes, &mut parts)?;
-                    false
-                }
-                None => {
-                    std::mem::take(&mut form).end(&mut parts)?;
-                    true
-                }
-            };
-            for part in parts.drain(..) {
+    async fn read(&mut self, body: Body) -> Result<(), Complaint> {
+        let mut arriving = Arriving::new(body, &self.channel.large_forms);
+        while let Some(parts) = arriving.parts().await? {
+            for part in parts {
                 match part {
                     Part::Map(number, map) => self.begin()?.receive(number, map)?,
                     Part::Headers(_) if self.live.is_some() => {
@@ -325,13 +298,11 @@ impl Opening<'_> {
                     }
                 }
             }
-            if complete {
-                return Ok(());
-            }
-            if let Some(live) = &self.live {
+            if let Some(live) = self.live.as_ref().filter(|_| !arriving.is_whole()) {
                 live.room().await?;
             }
         }
+        Ok(())
     }
 
     /// The session, which begins now if it has not.
@@ -412,6 +383,45 @@ impl<'a> Room<'a> {
             self.held = Some(held);
         }
         Ok(())
+    }
+}
+
+/// A form as it arrives, read no faster than there is room for it.
+struct Arriving<'a> {
+    body: Body,
+    room: Room<'a>,
+    /// `None` once it is whole.
+    form: Option<Form>,
+}
+
+impl<'a> Arriving<'a> {
+    fn new(body: Body, large_forms: &'a Semaphore) -> Self {
+        Self {
+            body,
+            room: Room::new(large_forms),
+            form: Some(Form::default()),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.form.is_none()
+    }
+
+    /// What has become whole with the next data; `None` after the end.
+    async fn parts(&mut self) -> Result<Option<Vec<Part>>, Complaint> {
+        let Some(mut form) = self.form.take() else {
+            return Ok(None);
+        };
+        let mut parts = Vec::new();
+        match data(&mut self.body).await? {
+            Some(bytes) => {
+                self.room.take(bytes.len()).await?;
+                form.push(&bytes, &mut parts)?;
+                self.form = Some(form);
+            }
+            None => form.end(&mut parts)?,
+        }
+        Ok(Some(parts))
     }
 }
 
